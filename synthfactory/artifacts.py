@@ -1,0 +1,201 @@
+"""Files that are either whole or absent: canonical JSON, digests, atomic commits.
+
+A stage writes into a private folder beside its final place, every file is flushed to the disk,
+a manifest ``DONE.json`` is added last, and the whole folder is renamed into place, which succeeds
+for one committer only.  Whoever is killed before that leaves nothing that a reader would take for
+a result; whoever comes second with the same stage finds it done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import rfc8785
+
+from synthfactory.errors import StorageError
+
+DONE = "DONE.json"
+
+
+def canonical_json(value: Any) -> bytes:
+    """``value`` as JSON in the canonical form of RFC 8785 (JCS).
+
+    Raises
+    ------
+    ValueError
+        For NaN, infinities and integers beyond 2**53 - 1, which JCS cannot express.
+
+    >>> canonical_json({"b": 1.0, "a": [True, None]})
+    b'{"a":[true,null],"b":1}'
+    """
+    return rfc8785.dumps(value)
+
+
+def digest_bytes(data: bytes) -> str:
+    """SHA-256 of ``data``, written ``sha256:<hex>``."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def digest_json(value: Any) -> str:
+    """SHA-256 of the canonical JSON of ``value``, written ``sha256:<hex>``."""
+    return digest_bytes(canonical_json(value))
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file, read in blocks, written ``sha256:<hex>``."""
+    with path.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def storage_errors(doing: str, path: Path) -> Iterator[None]:
+    """Turn operating-system errors into a `StorageError` that says what to do."""
+    remedies = {
+        errno.ENOSPC: "the disk is full: free some space, or set paths.runs to another disk",
+        errno.EDQUOT: "the quota is used up: free some space, or set paths.runs elsewhere",
+        errno.EROFS: "the file system is read-only: set paths.runs to a writable folder",
+        errno.EACCES: "permission denied: set paths.runs to a folder that you may write to",
+        errno.EPERM: "permission denied: set paths.runs to a folder that you may write to",
+        errno.ENOTDIR: "part of the path is a file: set paths.runs to a folder",
+    }
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        if error.errno not in remedies:
+            raise
+        raise StorageError(f"Cannot {doing} {path}: {remedies[error.errno]}.") from error
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int | None = None) -> None:
+    """Write a file so that a reader sees the old bytes or the new ones, never a part.
+
+    Parameters
+    ----------
+    path
+        Where to; the folder is created when it is missing.
+    data
+        The whole content.
+    mode
+        Permission bits, applied before the content is written.
+
+    Raises
+    ------
+    StorageError
+        When the disk is full, read-only or forbidden; ``path`` is then unchanged.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    with storage_errors("write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode or 0o666)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _fsync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` atomically as indented JSON with sorted keys (no NaN)."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_atomic(path, (text + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_bytes())
+
+
+def is_done(folder: Path) -> bool:
+    """Whether ``folder`` is a committed stage."""
+    return (folder / DONE).is_file()
+
+
+def read_done(folder: Path) -> dict[str, Any]:
+    """The manifest of a committed stage: its ``files`` {path: digest} and what was noted."""
+    manifest: dict[str, Any] = read_json(folder / DONE)
+    return manifest
+
+
+def commit(
+    folder: Path, write: Callable[[Path], None], *, note: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Produce a stage's folder once, atomically; return its manifest.
+
+    Parameters
+    ----------
+    folder
+        The stage's final place.  When it is committed already, nothing is run.
+    write
+        Receives an empty private folder on the same file system and fills it.
+    note
+        Further entries of the manifest, for example the stage's seconds.
+
+    Raises
+    ------
+    StorageError
+        When the disk is full or read-only; nothing is left half-written.
+    """
+    if is_done(folder):
+        return read_done(folder)
+    work = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    with storage_errors("write", folder):
+        try:
+            work.mkdir(parents=True)
+            write(work)
+            files = {str(path.relative_to(work)): path for path in _files(work)}
+            for path in files.values():
+                _fsync_file(path)
+            manifest = {
+                "stage": folder.name,
+                "files": {name: digest_file(path) for name, path in sorted(files.items())},
+                **(note or {}),
+            }
+            write_json(work / DONE, manifest)
+            _fsync_folder(work)
+            _publish(work, folder)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return read_done(folder)
+
+
+def _publish(work: Path, folder: Path) -> None:
+    """Rename ``work`` to ``folder``, unless somebody else committed it meanwhile."""
+    try:
+        work.rename(folder)
+    except OSError as error:
+        # A rename never replaces a folder that holds files: the first committer wins.
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not is_done(folder):
+            raise
+    _fsync_folder(folder.parent)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _fsync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _fsync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

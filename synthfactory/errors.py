@@ -1,0 +1,95 @@
+"""The exceptions of synthfactory.
+
+Every message says what was expected, what came, and what to do about it.
+
+::
+
+    SynthfactoryError
+    ├── UserError (ValueError)      the input is at fault: the command line exits with 2
+    │   ├── OrderError              an order, override or configuration value
+    │   ├── TableError              a file that is no usable table
+    │   │   └── SchemaError         a table that does not fit its schema
+    │   ├── PolicyError             a policy that is not in the policy language
+    │   └── KeyFileError            an issuer key that is missing, unreadable or too open
+    ├── StorageError (OSError)      a disk that is full, read-only or gone: exits with 2
+    ├── TrainingError               a fit that diverged or ran out of its means: exits with 1
+    ├── EvaluationError             a measurement that could not be made: exits with 1
+    ├── StageError                  a stage of a run that failed, with its reason: exits with 1
+    └── ReleaseError                a release folder that cannot be read or written: exits with 2
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SynthfactoryError(Exception):
+    """Base of everything that synthfactory raises on purpose."""
+
+    exit_code: int = 1
+
+
+class UserError(SynthfactoryError, ValueError):
+    """The input is at fault; nothing was written."""
+
+    exit_code = 2
+
+
+class OrderError(UserError):
+    """An order, override or configuration value is wrong."""
+
+
+class TableError(UserError):
+    """A file is no table that synthfactory can work with."""
+
+
+class SchemaError(TableError):
+    """A table does not fit its schema."""
+
+
+class PolicyError(UserError):
+    """A policy is not written in the policy language."""
+
+
+class KeyFileError(UserError):
+    """An issuer key is missing, unreadable, or readable by others."""
+
+
+class StorageError(SynthfactoryError, OSError):
+    """A disk is full, read-only or gone; what was committed before is intact."""
+
+    exit_code = 2
+
+
+class TrainingError(SynthfactoryError, RuntimeError):
+    """A fit diverged or ran out of its means."""
+
+
+class EvaluationError(SynthfactoryError, RuntimeError):
+    """A measurement could not be made; this is never read as low risk."""
+
+
+class StageError(SynthfactoryError, RuntimeError):
+    """A stage of a run failed."""
+
+
+class ReleaseError(SynthfactoryError, RuntimeError):
+    """A release folder cannot be read or written."""
+
+    exit_code = 2
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt word: ``"; did you mean 'epochs'?"``, or the known words.
+
+    >>> did_you_mean("epoch", ["epochs", "seed"])
+    "; did you mean 'epochs'?"
+    >>> did_you_mean("zzz", ["epochs", "seed"])
+    '; known: epochs, seed'
+    """
+    words = list(known)
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; known: {', '.join(words)}" if words else ""
