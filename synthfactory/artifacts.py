@@ -132,7 +132,10 @@ def read_done(folder: Path) -> dict[str, Any]:
 
 
 def commit(
-    folder: Path, write: Callable[[Path], None], *, note: Mapping[str, Any] | None = None
+    folder: Path,
+    write: Callable[[Path], None],
+    *,
+    note: Callable[[], Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Produce a stage's folder once, atomically; return its manifest.
 
@@ -143,7 +146,7 @@ def commit(
     write
         Receives an empty private folder on the same file system and fills it.
     note
-        Further entries of the manifest, for example the stage's seconds.
+        Called after ``write`` for further entries of the manifest, such as its seconds.
 
     Raises
     ------
@@ -152,34 +155,60 @@ def commit(
     """
     if is_done(folder):
         return read_done(folder)
+
+    def write_and_list(work: Path) -> None:
+        write(work)
+        files = {str(path.relative_to(work)): path for path in _files(work)}
+        manifest = {
+            "stage": folder.name,
+            "files": {name: digest_file(path) for name, path in sorted(files.items())},
+            **(note() if note else {}),
+        }
+        write_json(work / DONE, manifest)
+
+    publish(folder, write_and_list)
+    return read_done(folder)
+
+
+def publish(folder: Path, write: Callable[[Path], None]) -> None:
+    """Fill a folder once, atomically, without adding a file of our own.
+
+    When ``folder`` exists already, nothing is run: it is whole, because it came by a rename.
+
+    Parameters
+    ----------
+    folder
+        The final place.
+    write
+        Receives an empty private folder on the same file system and fills it.
+
+    Raises
+    ------
+    StorageError
+        When the disk is full or read-only; nothing is left half-written.
+    """
+    if folder.is_dir():
+        return
     work = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
     with storage_errors("write", folder):
         try:
             work.mkdir(parents=True)
             write(work)
-            files = {str(path.relative_to(work)): path for path in _files(work)}
-            for path in files.values():
+            for path in _files(work):
                 _fsync_file(path)
-            manifest = {
-                "stage": folder.name,
-                "files": {name: digest_file(path) for name, path in sorted(files.items())},
-                **(note or {}),
-            }
-            write_json(work / DONE, manifest)
             _fsync_folder(work)
-            _publish(work, folder)
+            _rename_once(work, folder)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    return read_done(folder)
 
 
-def _publish(work: Path, folder: Path) -> None:
-    """Rename ``work`` to ``folder``, unless somebody else committed it meanwhile."""
+def _rename_once(work: Path, folder: Path) -> None:
+    """Rename ``work`` to ``folder``, unless somebody else was first."""
     try:
         work.rename(folder)
     except OSError as error:
         # A rename never replaces a folder that holds files: the first committer wins.
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not is_done(folder):
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
     _fsync_folder(folder.parent)
 

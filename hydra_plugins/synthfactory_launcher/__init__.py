@@ -1,0 +1,1 @@
+"""The Hydra launcher that turns ``--multirun`` into one campaign on one cluster."""

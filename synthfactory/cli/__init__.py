@@ -1,0 +1,158 @@
+"""The command line: one function per verb, everything heavy imported when it is needed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from synthfactory import __version__
+from synthfactory.errors import SynthfactoryError
+
+EXIT_CODES = """exit codes:
+  0  done: certified, verified, written
+  1  a run failed, or a release does not hold
+  2  the input is at fault: a table, a setting, a key, a full disk; nothing half-written
+  3  the policy refused: the report says which rules, and by how much
+  130  interrupted; the same command continues
+"""
+
+RUN_HELP = """Make synthetic data: `synthfactory run [setting=value ...]`.
+
+examples:
+  synthfactory run                                    the embedded Adult table, end to end
+  synthfactory run dataset.path=patients.parquet dataset.target=outcome generator=tvae
+  synthfactory run generator.epochs=50 policy=strict
+  synthfactory run --multirun dataset=adult,shoppers generator=ctgan,tvae seed=0,1
+
+The same command continues what was interrupted, and returns at once when all is done.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        code: int = arguments.verb(arguments)
+    except SynthfactoryError as error:
+        print(f"synthfactory: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("synthfactory: interrupted; the same command continues.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """The grammar of the command line."""
+    root = argparse.ArgumentParser(
+        prog="synthfactory",
+        description="Turn a confidential table into a certified synthetic dataset.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    root.add_argument("--version", action="version", version=f"synthfactory {__version__}")
+    verbs = root.add_subparsers(title="verbs", metavar="", required=True)
+
+    run = _verb(verbs, "run", "make a certified synthetic dataset", RUN_HELP)
+    run.add_argument("settings", nargs="*", metavar="setting=value", help="Hydra overrides")
+    run.add_argument("-m", "--multirun", action="store_true", help="make every combination")
+    run.add_argument(
+        "--config-dir", type=Path, help="a folder with your own dataset/, policy/, ..."
+    )
+    run.add_argument("--show", action="store_true", help="print the resolved order, make nothing")
+    run.add_argument("--json", action="store_true", help="outcomes as JSON on standard output")
+    run.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    run.set_defaults(verb=_lazily("run"))
+
+    inspect = _verb(verbs, "inspect", "infer a dataset's columns and roles, as YAML with reasons")
+    inspect.add_argument("file", type=Path, help="a CSV or Parquet file")
+    inspect.add_argument("-o", "--output", type=Path, help="write here instead of the terminal")
+    inspect.set_defaults(verb=_lazily("inspect"))
+
+    sample = _verb(verbs, "sample", "draw more rows from a run's model, resumable")
+    sample.add_argument("run", type=Path, help="a run folder")
+    sample.add_argument("--rows", type=_count, required=True, help="such as 1_000_000")
+    sample.add_argument("--seed", type=_count, default=0, help="another seed draws other rows")
+    sample.add_argument("-o", "--output", type=Path, help="default: RUN/samples/<rows>-s<seed>")
+    sample.add_argument(
+        "--where", action="append", default=[], metavar="COLUMN=VALUE", help="only such rows"
+    )
+    sample.set_defaults(verb=_lazily("sample"))
+
+    status = _verb(verbs, "status", "what is done, running, refused, failed and why")
+    status.add_argument("runs", type=Path, nargs="?", default=Path("runs"), help="folder of runs")
+    status.add_argument("--json", action="store_true", help="as JSON on standard output")
+    status.set_defaults(verb=_lazily("status"))
+
+    verify = _verb(verbs, "verify", "check a release offline; 0 only if everything holds")
+    verify.add_argument("release", type=Path, help="a release folder")
+    verify.add_argument("--issuer", help="the did:key that must have signed")
+    verify.add_argument("--json", action="store_true", help="as JSON on standard output")
+    verify.set_defaults(verb=_lazily("verify"))
+
+    keys = _verb(verbs, "keys", "the issuer's signing keys")
+    actions = keys.add_subparsers(title="actions", metavar="", required=True)
+    new = _verb(actions, "new", "make a private key, readable by you alone")
+    new.add_argument("path", type=Path, help="where to write it (PEM, PKCS#8)")
+    new.add_argument("--passphrase", action="store_true", help="ask for a passphrase")
+    new.set_defaults(verb=_lazily("keys_new"))
+    show = _verb(actions, "show", "the public identifier (did:key) of a key")
+    show.add_argument("path", type=Path, nargs="?", help="default: the development key")
+    show.set_defaults(verb=_lazily("keys_show"))
+
+    policy = _verb(verbs, "policy", "what a policy asks")
+    asks = policy.add_subparsers(title="actions", metavar="", required=True)
+    explain = _verb(asks, "explain", "a policy in plain words, with the reason of each threshold")
+    explain.add_argument(
+        "name", nargs="?", default="default", help="a shipped name, or a YAML file"
+    )
+    explain.set_defaults(verb=_lazily("policy_explain"))
+    return root
+
+
+def _verb(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    text: str | None = None,
+) -> argparse.ArgumentParser:
+    added: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=summary,
+        description=text or summary[:1].upper() + summary[1:] + ".",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return added
+
+
+class _lazily:  # noqa: N801
+    """Calls a verb of `synthfactory.cli.verbs`, imported only then."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, arguments: argparse.Namespace) -> int:
+        from synthfactory.cli import verbs
+
+        code: int = getattr(verbs, self._name)(arguments)
+        return code
+
+
+def _count(text: str) -> int:
+    """A whole number; underscores may group digits."""
+    value = int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value
+
+
+_count.__name__ = "whole number"
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""From words on the command line to orders, through Hydra."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra._internal.hydra import Hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from synthfactory.certification import Policy
+from synthfactory.clusters import Local
+from synthfactory.errors import OrderError, UserError, did_you_mean
+from synthfactory.order import Order
+from synthfactory.paths import conf_dir
+
+GROUPS = ("dataset", "split", "generator", "evaluation", "policy", "cluster", "experiment")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One order, and where and under which key it is made."""
+
+    order: Order
+    cluster: Local
+    runs: Path
+    key: Path | None
+
+
+def one(words: Sequence[str], config_dir: Path | None) -> Settings:
+    """The settings that ``words`` (Hydra overrides) describe.
+
+    Raises
+    ------
+    OrderError
+        For an unknown key, group or option (with what was probably meant), a value out of
+        range, or a target that is not trusted.
+    """
+    overrides = check(words, config_dir)
+    with _explained(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return settings(compose("config", overrides=overrides))
+
+
+def many(words: Sequence[str], config_dir: Path | None) -> Any:
+    """Sweep over ``words`` with Hydra's sweeper and our launcher; returns what the launcher did."""
+    overrides = check(words, config_dir, sweep=True)
+    search_path = ConfigSearchPathImpl()
+    search_path.append("hydra", "pkg://hydra.conf")
+    search_path.append("main", f"file://{conf_dir()}")
+    search_path.append("schema", "structured://")
+    GlobalHydra.instance().clear()
+    try:
+        with _explained():
+            hydra = Hydra.create_main_hydra2("synthfactory", search_path)
+            return hydra.multirun(
+                config_name="config",
+                task_function=settings,
+                overrides=overrides,
+                with_log_configuration=False,
+            )
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def settings(config: DictConfig) -> Settings:
+    """Turn a composed configuration into checked objects."""
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    trusted = tuple(plain["trusted_targets"])
+    built = {
+        group: build(plain[group], trusted, group)
+        for group in ("dataset", "split", "generator", "evaluation", "cluster")
+    }
+    cluster = built.pop("cluster")
+    order = Order(
+        **built,
+        policy=Policy.from_dict(plain["policy"]),
+        **{name: plain[name] for name in ("seed", "rows", "rows_per_shard", "threads", "device")},
+    )
+    key = plain["issuer"]["key"]
+    return Settings(
+        order=order,
+        cluster=cluster,
+        runs=Path(plain["paths"]["runs"]),
+        key=None if key is None else Path(key).expanduser(),
+    )
+
+
+def build(node: Mapping[str, Any], trusted: Sequence[str], where: str) -> Any:
+    """Call the class that ``_target_`` names with the node's values.
+
+    Raises
+    ------
+    OrderError
+        When the target lies outside the trusted prefixes or does not take these values.
+    """
+    values = dict(node)
+    target = values.pop("_target_", None)
+    if not isinstance(target, str):
+        raise OrderError(f"{where}: expected a '_target_' that names a class, got {target!r}.")
+    if not target.startswith(tuple(trusted)):
+        raise OrderError(
+            f"{where}: the target '{target}' is not trusted; expected one that begins with "
+            f"{' or '.join(trusted)}. Add its prefix to 'trusted_targets' if you know the code."
+        )
+    try:
+        return get_class(target)(**values)
+    except UserError:
+        raise
+    except (TypeError, ValueError, ImportError) as error:
+        raise OrderError(f"{where}: cannot make {target}: {error}") from error
+
+
+def check(words: Sequence[str], config_dir: Path | None, *, sweep: bool = False) -> list[str]:
+    """The overrides to hand to Hydra, checked so that a mistake is explained in our words."""
+    overrides = list(words)
+    names = [_name(word) for word in overrides]
+    if any(name.startswith("dataset.path") for name in names) and "dataset" not in names:
+        overrides.insert(0, "dataset=file")
+    if config_dir is not None:
+        if not config_dir.is_dir():
+            raise OrderError(f"--config-dir: expected a folder, but {config_dir} is none.")
+        overrides.append(f"hydra.searchpath=[file://{config_dir.resolve()}]")
+    folders = [conf_dir(), *([config_dir] if config_dir else [])]
+    parsed = _parse(overrides)
+    for override in parsed:
+        if override.is_sweep_override() and not sweep:
+            raise OrderError(
+                f"'{override.input_line}' names several values: add --multirun to make them all."
+            )
+        _check_option(override, folders)
+    _check_keys(parsed, config_dir)
+    return overrides
+
+
+def _parse(words: Sequence[str]) -> list[Override]:
+    for word in words:
+        if "=" not in word and not word.startswith("~"):
+            raise OrderError(
+                f"Expected an override such as 'generator.epochs=50', got '{word}'"
+                f"{did_you_mean(word, [*GROUPS, 'seed', 'rows', 'device'])}"
+            )
+    try:
+        return OverridesParser.create().parse_overrides(overrides=list(words))
+    except OverrideParseException as error:
+        raise OrderError(
+            f"Cannot read the override '{error.override}': {_first_line(error)}. "
+            "Quote values that hold spaces or brackets: 'dataset.path=\"my table.csv\"'."
+        ) from error
+
+
+def _check_option(override: Override, folders: Sequence[Path]) -> None:
+    """A group's option must be a file in one of the configuration folders."""
+    group = override.key_or_group
+    if group not in GROUPS or override.is_delete():
+        return
+    known = sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
+    for value in _values(override):
+        if value is not None and str(value) not in known:
+            raise OrderError(f"There is no {group} '{value}'{did_you_mean(str(value), known)}")
+
+
+def _values(override: Override) -> Iterator[Any]:
+    if override.is_sweep_override():
+        yield from override.sweep_string_iterator()
+    else:
+        yield override.value()
+
+
+def _check_keys(parsed: Sequence[Override], config_dir: Path | None) -> None:
+    """A dotted key must exist in the configuration that the chosen groups make."""
+    chosen = [
+        f"{override.key_or_group}={next(_values(override))}"
+        for override in parsed
+        if override.key_or_group in GROUPS and not override.is_delete()
+    ]
+    if config_dir is not None:
+        chosen.append(f"hydra.searchpath=[file://{config_dir.resolve()}]")
+    with _explained(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("config", overrides=chosen)
+    known = [*GROUPS, *_dotted(config)]
+    for override in parsed:
+        key = override.key_or_group
+        free = override.is_add() or override.is_force_add() or key.startswith("hydra")
+        if not free and key not in known:
+            raise OrderError(f"There is no setting '{key}'{_hint(key, known)}")
+
+
+def _dotted(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    for name in node:
+        key = f"{prefix}{name}"
+        yield key
+        if OmegaConf.is_missing(node, name):
+            continue
+        if isinstance(node[name], DictConfig):
+            yield from _dotted(node[name], f"{key}.")
+
+
+def _hint(key: str, known: Sequence[str]) -> str:
+    """What was probably meant: first among the settings beside it, then among all."""
+    parent = key.rpartition(".")[0]
+    beside = [name for name in known if name.rpartition(".")[0] == parent]
+    return did_you_mean(key, beside) if beside else did_you_mean(key, known)
+
+
+def _name(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~")
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what Hydra and OmegaConf raise into an `OrderError`."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from error
+        message = _first_line(error)
+        missing = re.search(r"Missing mandatory value: ([\w.]+)", str(error))
+        if missing:
+            message = f"'{missing[1]}' is needed: add {missing[1]}=... to the command"
+        raise OrderError(f"{message}.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")

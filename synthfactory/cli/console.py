@@ -1,0 +1,127 @@
+"""What the terminal shows: a live table for people, sparse lines for logs."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from synthfactory.campaign import View, Watch
+from synthfactory.journal import Progress
+from synthfactory.run import STAGES, Outcome
+
+MARKS = {"certified": ("✔", "green"), "refused": ("✘", "yellow"), "failed": ("✘", "red")}
+_LINE_EVERY_S = 60.0
+_STEP = 0.1
+
+
+def console(*, stderr: bool = True) -> Console:
+    """A console that honours NO_COLOR and whether somebody is looking."""
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def ask_passphrase() -> bytes:
+    """Ask for the issuer key's passphrase."""
+    return getpass.getpass("Passphrase of the issuer key: ").encode()
+
+
+@contextmanager
+def watching(quiet: bool) -> Iterator[Watch]:
+    """Show a campaign while it runs: live on a terminal, a line now and then elsewhere."""
+    screen = console()
+    if quiet:
+        yield lambda view: None
+    elif screen.is_terminal and not os.environ.get("CI"):
+        with Live(console=screen, refresh_per_second=4, transient=True) as live:
+            yield lambda view: live.update(live_table(view))
+    else:
+        yield SparseLines()
+
+
+def live_table(view: View) -> RichTable:
+    """The campaign as a table: a row for each run, the unfinished first where there are many."""
+    table = RichTable(box=None, padding=(0, 2, 0, 0), show_header=len(view.runs) > 1)
+    for heading in ("run", "stage", "", "detail"):
+        table.add_column(heading, no_wrap=True)
+    names = [run.folder.name for run in view.runs]
+    names.sort(key=lambda name: (name in view.outcomes, name not in view.progress))
+    for name in names[:30]:
+        outcome = view.outcomes.get(name)
+        if outcome is not None:
+            mark, colour = MARKS[outcome.state]
+            table.add_row(Text(name), Text(f"{mark} {outcome.state}", style=colour), "", "")
+        elif name in view.progress:
+            seen = view.progress[name]
+            table.add_row(Text(name), stage_label(seen), _bar(seen.fraction), Text(seen.detail))
+        else:
+            table.add_row(Text(name), Text("waiting", style="dim"), "", "")
+    if len(names) > 30:
+        table.add_row(Text(f"... and {len(names) - 30} more", style="dim"), "", "", "")
+    return table
+
+
+def stage_label(progress: Progress) -> str:
+    """The stage and its place in the way, such as ``fit 2/5``."""
+    if progress.stage not in STAGES:
+        return progress.stage
+    return f"{progress.stage} {STAGES.index(progress.stage) + 1}/{len(STAGES)}"
+
+
+def _bar(fraction: float, width: int = 20) -> Text:
+    full = round(fraction * width)
+    return Text("━" * full, style="cyan") + Text("━" * (width - full), style="dim")
+
+
+class SparseLines:
+    """Prints a line when a stage begins, at every tenth of it, at least once a minute of change."""
+
+    def __init__(self) -> None:
+        self._began_s = time.monotonic()
+        self._told: dict[str, tuple[str, float, float]] = {}
+        self._ended: set[str] = set()
+
+    def __call__(self, view: View) -> None:
+        for name, seen in view.progress.items():
+            stage, fraction, told_s = self._told.get(name, ("", 0.0, 0.0))
+            now_s = time.monotonic()
+            news = seen.stage != stage or seen.fraction >= fraction + _STEP
+            if news or (now_s - told_s >= _LINE_EVERY_S and seen.fraction != fraction):
+                self._told[name] = (seen.stage, seen.fraction, now_s)
+                self._say(f"{name}: {stage_label(seen)} {seen.fraction:.0%} {seen.detail}".rstrip())
+        for name, outcome in view.outcomes.items():
+            if name not in self._ended:
+                self._ended.add(name)
+                self._say(f"{name}: {outcome.state}")
+
+    def _say(self, text: str) -> None:
+        seconds = int(time.monotonic() - self._began_s)
+        print(f"[{seconds // 60:3d}:{seconds % 60:02d}] {text}", file=sys.stderr, flush=True)
+
+
+def tell(outcomes: list[Outcome]) -> None:
+    """The end of a campaign in words: what came out, why not, and what to type next."""
+    screen = console()
+    for outcome in outcomes:
+        mark, colour = MARKS[outcome.state]
+        line = Text(f"{mark} {outcome.state}  ", style=colour)
+        screen.print(line + Text(outcome.run, style="bold"))
+        for reason in outcome.reasons:
+            screen.print(Text(f"    {reason}"))
+        release, report = outcome.folder / "release", outcome.folder / "decide" / "report.html"
+        if outcome.state == "certified":
+            screen.print(Text(f"    data    {release / 'data'}"))
+            screen.print(Text(f"    report  {release / 'report.html'}"))
+            screen.print(Text(f"    check   synthfactory verify {release}"))
+        elif outcome.state == "refused":
+            screen.print(Text(f"    report  {report}"))
+    if len(outcomes) > 1:
+        counts = {state: sum(outcome.state == state for outcome in outcomes) for state in MARKS}
+        screen.print(", ".join(f"{count} {state}" for state, count in counts.items()))

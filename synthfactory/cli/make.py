@@ -1,0 +1,33 @@
+"""The verb `run`: settings in, outcomes out, with progress for whoever watches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextvars import ContextVar
+
+from synthfactory.campaign import Watch, run_campaign
+from synthfactory.certification import IssuerKey, development_key, load_key
+from synthfactory.cli.compose import Settings
+from synthfactory.cli.console import ask_passphrase
+from synthfactory.run import Outcome
+
+# Hydra's launcher stands between the command line and `make_all`: the watcher goes around it.
+watcher: ContextVar[Watch] = ContextVar("watcher", default=lambda view: None)
+
+
+def make_all(settings: Sequence[Settings]) -> list[Outcome]:
+    """Make all orders as one campaign, on the cluster and under the key of the first."""
+    first = settings[0]
+
+    def key() -> IssuerKey:
+        if first.key is None:
+            return development_key()
+        return load_key(first.key, passphrase=ask_passphrase)
+
+    return run_campaign(
+        [item.order for item in settings],
+        first.runs,
+        connect=first.cluster.connect,
+        key=key,
+        watch=watcher.get(),
+    )

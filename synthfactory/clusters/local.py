@@ -1,0 +1,99 @@
+"""A Dask cluster of processes on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from synthfactory.errors import OrderError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+@dataclass(frozen=True, kw_only=True)
+class Local:
+    """Worker processes on this machine, each making one stage of one order at a time.
+
+    Parameters
+    ----------
+    n_workers
+        Processes; ``None`` for as many as the processors allow at the orders' thread counts,
+        but not more than there are orders.
+    memory_limit_gb
+        Memory at which a worker is stopped and its task tried elsewhere; 0 for no limit.
+    dashboard
+        Whether to serve Dask's own dashboard (needs bokeh).
+
+    Raises
+    ------
+    OrderError
+        When a value is outside its range.
+    """
+
+    n_workers: int | None = None
+    memory_limit_gb: float = 0.0
+    dashboard: bool = False
+
+    def __post_init__(self) -> None:
+        if self.n_workers is not None and not (
+            isinstance(self.n_workers, int) and self.n_workers >= 1
+        ):
+            raise OrderError(
+                f"cluster.n_workers: expected a whole number of at least 1, or null, "
+                f"got {self.n_workers!r}."
+            )
+        if not self.memory_limit_gb >= 0:
+            raise OrderError(
+                f"cluster.memory_limit_gb: expected 0 or more, got {self.memory_limit_gb!r}."
+            )
+
+    @contextlib.contextmanager
+    def connect(self, n_orders: int, threads_per_order: int) -> Iterator[Client]:
+        """A client of a cluster that lives as long as the ``with`` block.
+
+        Parameters
+        ----------
+        n_orders
+            Orders that are left to make: more workers than that would idle.
+        threads_per_order
+            Processor threads that one fit uses.
+        """
+        import dask
+        from distributed import Client, LocalCluster
+
+        settings = {
+            # A fit holds a worker for minutes: never take its queue away or call it dead.
+            "distributed.scheduler.work-stealing": False,
+            "distributed.scheduler.worker-ttl": None,
+            "distributed.worker.memory.target": False,
+            "distributed.worker.memory.spill": False,
+            "distributed.worker.memory.pause": False,
+            "distributed.comm.timeouts.connect": "60s",
+            "distributed.admin.tick.limit": "60s",
+        }
+        with (
+            dask.config.set(settings),
+            tempfile.TemporaryDirectory(prefix="synthfactory-") as scratch,
+            LocalCluster(
+                n_workers=self.n_workers or default_workers(n_orders, threads_per_order),
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=f"{self.memory_limit_gb}GB" if self.memory_limit_gb else 0,
+                dashboard_address=":0" if self.dashboard else None,
+                local_directory=scratch,
+                silence_logs=50,
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+
+
+def default_workers(n_orders: int, threads_per_order: int) -> int:
+    """Workers that keep the processors busy without overloading them."""
+    processors = len(os.sched_getaffinity(0))
+    return max(1, min(n_orders, processors // threads_per_order))

@@ -1,0 +1,170 @@
+"""The factory: from an order to a certified release, the whole way on one screen.
+
+A **table** is read and checked, **split** by person into train / control / test, a **generator**
+learns from train, the model **samples** logical shards, the **evaluation** measures fidelity,
+privacy leakage and utility against control and test, the **policy** decides, the **certificate**
+binds data, evidence and decision under a signature, and the **release** folder is published.
+
+Each stage reads the order and what earlier stages committed, and commits a folder of its own
+atomically.  So a stage can run in any process of any cluster, be killed at any moment, and be
+asked for again at no cost; and the rows of the confidential table are never written down.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from synthfactory import artifacts, certification, generators, journal, release, seeds
+from synthfactory.certification import IssuerKey
+from synthfactory.errors import StageError, SynthfactoryError
+from synthfactory.journal import Reporter
+from synthfactory.order import Order
+from synthfactory.run import Outcome, Run
+from synthfactory.tables import quality_report, split_report
+
+
+def produce(order: Order, runs: Path, *, key: IssuerKey) -> Outcome:
+    """Make one order in this process, from the table to the release.
+
+    Parameters
+    ----------
+    order
+        What to make.
+    runs
+        The folder of all runs; what is committed there is not made again.
+    key
+        The issuer's key.
+    """
+    run = Run.open(order, runs)
+    for stage in STAGES:
+        perform(stage, run)
+    return certify(run, key)
+
+
+def split(run: Run, work: Path, report: Reporter) -> None:
+    """Read the table and divide it by person; only counts are written."""
+    table = run.load_table()
+    parts = run.order.split.apply(table, seed=run.order.seed)
+    artifacts.write_json(work / "split.json", split_report(parts))
+    artifacts.write_json(work / "quality.json", quality_report(table))
+
+
+def fit(run: Run, work: Path, report: Reporter) -> None:
+    """Let the generator learn from the train part."""
+    losses: list[dict[str, float]] = []
+
+    def listen(progress: generators.Progress) -> None:
+        losses.append({"step": progress.step, **progress.losses})
+        report("fit", progress.step / progress.steps, progress.in_words)
+
+    model = run.order.generator.fit(
+        run.load_parts().train,
+        seed=seeds.derive(run.order.seed, "fit"),
+        device=run.order.device,
+        threads=run.order.threads,
+        callback=listen,
+    )
+    model.save(work / "model")
+    artifacts.write_json(work / "training.json", {"losses": losses})
+
+
+def sample(run: Run, work: Path, report: Reporter) -> None:
+    """Sample every logical shard into a Parquet part of its own, and list them in a manifest."""
+    model = generators.load_model(run.folder / "fit" / "model")
+    (work / "data").mkdir()
+    for shard in run.shards:
+        report("sample", shard.index / len(run.shards), shard.path)
+        model.sample(
+            shard.n_rows,
+            seed=seeds.derive(run.order.seed, "sample"),
+            shard=shard.index,
+            first_row=shard.first_row,
+        ).write_parquet(work / shard.path)
+    artifacts.write_json(work / "manifest.json", certification.build_manifest(work, model.schema))
+
+
+def evaluate(run: Run, work: Path, report: Reporter) -> None:
+    """Measure fidelity, privacy leakage and utility of the sampled rows."""
+    parts = run.load_parts()
+    findings = run.order.evaluation.run(
+        train=parts.train,
+        control=parts.control,
+        test=parts.test,
+        synthetic=run.load_synthetic(),
+        seed=seeds.derive(run.order.seed, "evaluation"),
+        threads=run.order.threads,
+        progress=lambda fraction, detail: report("evaluate", fraction, detail),
+    )
+    artifacts.write_json(work / "findings.json", findings.to_dict())
+
+
+def decide(run: Run, work: Path, report: Reporter) -> None:
+    """Let the policy decide, and write the report that says why."""
+    findings = run.load_findings()
+    verdict = certification.decide(findings, run.order.policy)
+    artifacts.write_json(work / "verdict.json", verdict.to_dict())
+    release.write_report(work, release.build_report(run, findings, verdict))
+
+
+def certify(run: Run, key: IssuerKey) -> Outcome:
+    """Sign and publish the release, if the policy allows it.
+
+    It runs where the order was given, so that the private key never travels to a worker.
+    """
+
+    def assemble(work: Path) -> None:
+        shutil.copytree(run.folder / "sample" / "data", work / "data")
+        for source in ("sample/manifest.json", "decide/report.json", "decide/report.html"):
+            shutil.copy(run.folder / source, work)
+        certification.issue_certificate(
+            work, key=key, resources=run.resources, attempts=run.attempts
+        )
+
+    if run.load_verdict().certified:
+        artifacts.publish(run.folder / "release", assemble)
+    outcome = run.outcome
+    assert outcome is not None, "a decided run that is certified has a release"
+    return outcome
+
+
+Stage = Callable[[Run, Path, Reporter], None]
+
+STAGES: Mapping[str, Stage] = {
+    "split": split,
+    "fit": fit,
+    "sample": sample,
+    "evaluate": evaluate,
+    "decide": decide,
+}
+
+
+def perform(stage: str, run: Run) -> str:
+    """Run one stage and commit it; a committed stage returns at once.
+
+    Raises
+    ------
+    SynthfactoryError
+        When the stage fails; the reason is in ``failure.json`` too, where the disk allows.
+    """
+    if run.is_done(stage):
+        return stage
+    try:
+        run.record()
+        report = Reporter(run.folder)
+        report(stage)
+        with journal.measured() as cost:
+            artifacts.commit(
+                run.folder / stage, lambda work: STAGES[stage](run, work, report), note=cost
+            )
+        journal.clear_failure(run.folder)
+    except SynthfactoryError as error:
+        journal.write_failure(run.folder, stage, error)
+        raise
+    except Exception as error:
+        journal.write_failure(run.folder, stage, error)
+        raise StageError(
+            f"Stage '{stage}' of {run.folder.name} failed: {type(error).__name__}: {error}"
+        ) from error
+    return stage

@@ -1,0 +1,119 @@
+"""What a run tells while it works: progress, the loss curve, failures, and what it cost.
+
+Workers write small files into the run folder; whoever wants to know reads them.  That works the
+same on a laptop and across a cluster's nodes, for a watcher who came late, and after a crash.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synthfactory import artifacts
+
+PROGRESS_FILE = "progress.json"
+FAILURE_FILE = "failure.json"
+STALE_AFTER_S = 60.0
+_WRITE_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run is: a stage, how far (0 to 1), and one line of detail."""
+
+    stage: str
+    fraction: float = 0.0
+    detail: str = ""
+    written_at: float = 0.0
+    host: str = ""
+    pid: int = 0
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether nobody has written for a minute: the process is gone, or hangs."""
+        return time.time() - self.written_at > STALE_AFTER_S
+
+
+class Reporter:
+    """Writes the progress of one run, at most twice a second."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / PROGRESS_FILE
+        self._last_s = 0.0
+
+    def __call__(self, stage: str, fraction: float = 0.0, detail: str = "") -> None:
+        now_s = time.monotonic()
+        if 0.0 < fraction < 1.0 and now_s - self._last_s < _WRITE_EVERY_S:
+            return
+        self._last_s = now_s
+        artifacts.write_json(
+            self._path,
+            {
+                "stage": stage,
+                "fraction": fraction,
+                "detail": detail,
+                "written_at": time.time(),
+                "host": platform.node(),
+                "pid": os.getpid(),
+            },
+        )
+
+
+def read_progress(folder: Path) -> Progress | None:
+    """The last progress of a run, or None when it has none."""
+    with suppress(FileNotFoundError):
+        return Progress(**artifacts.read_json(folder / PROGRESS_FILE))
+    return None
+
+
+def write_failure(folder: Path, stage: str, error: Exception) -> None:
+    """Note why a stage failed, for `synthfactory status`; a full disk may hold no such note."""
+    failure = {
+        "stage": stage,
+        "kind": type(error).__name__,
+        "message": str(error),
+        "at": time.time(),
+    }
+    with suppress(OSError):
+        artifacts.write_json(folder / FAILURE_FILE, failure)
+
+
+def read_failure(folder: Path) -> Mapping[str, Any] | None:
+    """Why the run failed last time, or None."""
+    with suppress(FileNotFoundError):
+        failure: Mapping[str, Any] = artifacts.read_json(folder / FAILURE_FILE)
+        return failure
+    return None
+
+
+def clear_failure(folder: Path) -> None:
+    """Forget an earlier failure: the run is being tried again."""
+    (folder / FAILURE_FILE).unlink(missing_ok=True)
+
+
+@contextmanager
+def measured() -> Iterator[Callable[[], dict[str, Any]]]:
+    """Measure a stage; the yielded function returns its cost so far.
+
+    Wall time is the stage's own; processor time and peak memory are the process's, from
+    ``getrusage(2)``, so the peak covers earlier stages of the same process too.
+    """
+    wall_s, cpu_s = time.monotonic(), time.process_time()
+
+    def cost() -> dict[str, Any]:
+        peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return {
+            "wall_s": round(time.monotonic() - wall_s, 3),
+            "cpu_s": round(time.process_time() - cpu_s, 3),
+            "peak_rss_mb": round(peak_kib / 1024),
+            "host": platform.node(),
+        }
+
+    yield cost

@@ -1,0 +1,240 @@
+"""A run: an order, and the content-addressed folder that holds what it made.
+
+::
+
+    <runs>/<dataset>-<generator>-s<seed>-<key>/
+      order.json      what was ordered, and where the table lay
+      split/          counts of the parts, quality of the table
+      fit/            the model (safetensors + JSON) and its loss curve
+      sample/         data/part-*.parquet and their manifest
+      evaluate/       the findings
+      decide/         the verdict, report.json and report.html
+      release/        what may leave the house: only when certified
+      progress.json, failure.json
+
+The five middle folders are stages: each is absent or whole, with a ``DONE.json`` that lists the
+digests of its files.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synthfactory import __version__, artifacts
+from synthfactory.certification import Verdict
+from synthfactory.errors import TableError
+from synthfactory.evaluation import Findings
+from synthfactory.order import Order, as_plain
+from synthfactory.tables import Dataset, Parts, Table, read_table
+
+ORDER_FILE = "order.json"
+STAGES = ("split", "fit", "sample", "evaluate", "decide")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """A fixed range of synthetic rows with a stream of chance of its own: one Parquet part."""
+
+    index: int
+    first_row: int
+    n_rows: int
+
+    @property
+    def path(self) -> str:
+        """Where the part lies in a release."""
+        return f"data/part-{self.index:05d}.parquet"
+
+
+def shards(n_rows: int, rows_per_shard: int) -> Iterator[Shard]:
+    """Divide ``n_rows`` into logical shards; who samples them does not matter.
+
+    >>> [shard.n_rows for shard in shards(25, 10)]
+    [10, 10, 5]
+    """
+    for index, first_row in enumerate(range(0, n_rows, rows_per_shard)):
+        yield Shard(
+            index=index, first_row=first_row, n_rows=min(rows_per_shard, n_rows - first_row)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended.
+
+    Parameters
+    ----------
+    run
+        The run's name.
+    folder
+        Where it lies.
+    state
+        ``certified``, ``refused`` or ``failed``.
+    reasons
+        Why it was refused or failed, a sentence each.
+    """
+
+    run: str
+    folder: Path
+    state: str
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 certified, 3 refused, 1 failed."""
+        return {"certified": 0, "refused": 3}.get(self.state, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """An order and the content-addressed folder that holds what it made.
+
+    Parameters
+    ----------
+    order
+        The order.
+    folder
+        ``<runs>/<dataset>-<generator>-s<seed>-<key>``.
+    table_digest
+        Content digest of the confidential table (it stays in the run folder).
+    """
+
+    order: Order
+    folder: Path
+    table_digest: str
+
+    @classmethod
+    def open(cls, order: Order, runs: Path) -> Run:
+        """The run of ``order`` under ``runs``; nothing is written.
+
+        Raises
+        ------
+        TableError
+            When the table cannot be read.
+        """
+        table_digest, schema_digest = _digests(order.dataset)
+        key = artifacts.digest_json(
+            {
+                "order": order.to_dict(),
+                "table": table_digest,
+                "schema": schema_digest,
+                "version": __version__,
+            }
+        ).removeprefix("sha256:")
+        words = (order.dataset.name, order.generator.name, f"s{order.seed}", key[:12])
+        name = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) or "table" for word in words)
+        return cls(order=order, folder=runs / name, table_digest=table_digest)
+
+    def record(self) -> None:
+        """Write ``order.json``, once."""
+        path = self.folder / ORDER_FILE
+        if path.exists():
+            return
+        document = {
+            "order": self.order.to_dict(),
+            "path": self.order.dataset.path,
+            "table": self.table_digest,
+            "synthfactory": __version__,
+            "python": platform.python_version(),
+        }
+        artifacts.write_json(path, document)
+
+    def load_table(self) -> Table:
+        """The confidential table, if it still is the one that the run began with."""
+        table = self.order.dataset.load()
+        if table.digest != self.table_digest:
+            raise TableError(
+                f"The table {self.order.dataset.path} changed since this run began: expected the "
+                f"content {self.table_digest[:19]}..., got {table.digest[:19]}.... "
+                "Repeat the command: the changed table gets a run of its own."
+            )
+        return table
+
+    def load_parts(self) -> Parts:
+        """The confidential table's train, control and test parts, made anew from the seed."""
+        return self.order.split.apply(self.load_table(), seed=self.order.seed)
+
+    def load_synthetic(self) -> Table:
+        """The sampled rows."""
+        manifest = self.read("sample/manifest.json")
+        schema = self.load_table().schema
+        return Table.concat(
+            [
+                read_table(self.folder / "sample" / part["path"], schema=schema)
+                for part in manifest["parts"]
+            ]
+        )
+
+    def load_findings(self) -> Findings:
+        """What the evaluation measured."""
+        return Findings.from_dict(self.read("evaluate/findings.json"))
+
+    def load_verdict(self) -> Verdict:
+        """What the policy decided."""
+        return Verdict.from_dict(self.read("decide/verdict.json"))
+
+    def read(self, path: str) -> Any:
+        """A JSON file of the run."""
+        return artifacts.read_json(self.folder / path)
+
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """The logical shards to sample; by default as many rows as the train part."""
+        n_rows = self.order.rows or self.read("split/split.json")["rows"]["train"]
+        return tuple(shards(n_rows, self.order.rows_per_shard))
+
+    def is_done(self, stage: str) -> bool:
+        """Whether a stage is committed."""
+        return artifacts.is_done(self.folder / stage)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How the run ended; None while something is still to be done."""
+        if not self.is_done("decide"):
+            return None
+        verdict = self.load_verdict()
+        if verdict.certified and not (self.folder / "release").is_dir():
+            return None
+        return Outcome(
+            run=self.folder.name,
+            folder=self.folder,
+            state="certified" if verdict.certified else "refused",
+            reasons=tuple(reason.sentence for reason in verdict.reasons if not reason.passed),
+        )
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """What each committed stage cost: wall and processor seconds, peak memory."""
+        return {
+            stage: {name: done[name] for name in ("wall_s", "cpu_s", "peak_rss_mb")}
+            for stage in STAGES
+            if self.is_done(stage)
+            for done in [artifacts.read_done(self.folder / stage)]
+        }
+
+    @property
+    def attempts(self) -> int:
+        """How many runs under the same root have evaluated this same table, this one included."""
+        return sum(
+            artifacts.read_json(other)["table"] == self.table_digest
+            for other in self.folder.parent.glob(f"*/{ORDER_FILE}")
+            if artifacts.is_done(other.parent / "evaluate")
+        )
+
+
+_KNOWN_DIGESTS: dict[tuple[str, str, int, int], tuple[str, str]] = {}
+
+
+def _digests(dataset: Dataset) -> tuple[str, str]:
+    """Content and schema digest of a table, read once per process while the file is unchanged."""
+    path = Path(dataset.path)
+    stamp = (path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else (0, 0)
+    key = (artifacts.digest_json(as_plain(dataset)), dataset.path, *stamp)
+    if key not in _KNOWN_DIGESTS:
+        table = dataset.load()
+        _KNOWN_DIGESTS[key] = (table.digest, table.schema.digest)
+    return _KNOWN_DIGESTS[key]
