@@ -65,6 +65,7 @@ def storage_errors(doing: str, path: Path) -> Iterator[None]:
         errno.EROFS: "the file system is read-only: set paths.runs to a writable folder",
         errno.EACCES: "permission denied: set paths.runs to a folder that you may write to",
         errno.EPERM: "permission denied: set paths.runs to a folder that you may write to",
+        errno.EEXIST: "a file stands where a folder is needed: set paths.runs to a folder",
         errno.ENOTDIR: "part of the path is a file: set paths.runs to a folder",
     }
     try:

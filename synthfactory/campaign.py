@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from synthfactory import factory
 from synthfactory.certification import IssuerKey
-from synthfactory.errors import OrderError, StageError, SynthfactoryError
+from synthfactory.errors import SynthfactoryError
 from synthfactory.journal import Progress, read_progress
 from synthfactory.order import Order
 from synthfactory.run import Outcome, Run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from synthfactory import __version__
@@ -131,17 +131,16 @@ def _verb(
     return added
 
 
-class _lazily:  # noqa: N801
-    """Calls a verb of `synthfactory.cli.verbs`, imported only then."""
+def _lazily(name: str) -> Callable[[argparse.Namespace], int]:
+    """A verb of `synthfactory.cli.verbs`, imported only when it is called."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __call__(self, arguments: argparse.Namespace) -> int:
+    def call(arguments: argparse.Namespace) -> int:
         from synthfactory.cli import verbs
 
-        code: int = getattr(verbs, self._name)(arguments)
+        code: int = getattr(verbs, name)(arguments)
         return code
+
+    return call
 
 
 def _count(text: str) -> int:

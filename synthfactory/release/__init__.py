@@ -1,0 +1,13 @@
+"""What is published: the report, as JSON for machines and as one self-contained page.
+
+``build_report`` gathers what earlier stages found into one deterministic document of aggregates;
+``render_html`` turns that document, and nothing else, into ``report.html``; ``write_report``
+writes both.
+"""
+
+from __future__ import annotations
+
+from synthfactory.release.html import render_html, write_report
+from synthfactory.release.report import build_report
+
+__all__ = ["build_report", "render_html", "write_report"]

@@ -1,0 +1,393 @@
+"""The words of the report: one plain sentence per measurement, and what it does not prove.
+
+The reader is a data protection officer who decides, not a statistician who already knows.  So
+each measurement says what was done to whom, in numbers out of 100 where that is possible, with
+its interval and what chance or never-seen people give.  The report claims no legal status of
+the data: it says which attacks were tried, what they found, and what was not tried.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What the report says about one kind of measurement.
+
+    Parameters
+    ----------
+    title
+        A short name.
+    question
+        What a reader wants to know, as a question.
+    sentence
+        From a measurement (as a dictionary) to one sentence with its numbers.
+    limits
+        What a good value does not prove.
+    control, baseline
+        What the measurement's control and baseline stand for.
+    """
+
+    title: str
+    question: str
+    sentence: Callable[[Json], str]
+    limits: str
+    control: str = "never-seen real data"
+    baseline: str = "chance"
+
+
+def number(value: float | None, unit: str = "") -> str:
+    """A number for reading: shares in percent, three significant digits, a true minus sign.
+
+    >>> number(0.50312, "share"), number(0.87345), number(12345.6), number(-0.004, "share")
+    ('50.3 %', '0.873', '12,300', '−0.4 %')
+    >>> number(None), number(0.0001234, "share"), number(12345), number(0.6000000001)
+    ('–', '0.0123 %', '12,345', '0.6')
+    """
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    if is_share(unit):
+        return f"{_digits(100 * value)} %"
+    return f"{value:,}".replace("-", "−") if isinstance(value, int) else _digits(value)
+
+
+def is_share(unit: str) -> bool:
+    """Whether a unit is a part of a whole, written in percent.
+
+    >>> is_share("share of rows"), is_share("AUC")
+    (True, False)
+    """
+    return unit.split(" ")[0].strip(",") in {"share", "rate", "proportion", "fraction"}
+
+
+def points(value: float | None) -> str:
+    """A share as a plain number out of 100: ``0.503`` is ``50.3``."""
+    return "–" if value is None or not math.isfinite(value) else _digits(100 * value)
+
+
+def plain_text(text: object) -> str:
+    """A name as it may be shown: control and direction-changing characters become ``�``.
+
+    Such characters could make a name look like another one, or run into the text around it.
+
+    >>> plain_text("a\\u202eb\\x00\\tc")
+    'a�b��c'
+    """
+    return "".join(
+        "�" if unicodedata.category(sign) in {"Cc", "Cf", "Cs"} and sign not in _JOINERS else sign
+        for sign in str(text)
+    )
+
+
+# Zero-width joiner and non-joiner belong to emoji and to several scripts.
+_JOINERS = "\u200c\u200d"
+
+
+def short(text: object, length: int) -> str:
+    """``text`` cut to ``length`` signs.
+
+    >>> short("capital-gain", 8)
+    'capital…'
+    """
+    plain = plain_text(text)
+    return plain if len(plain) <= length else plain[: length - 1] + "…"
+
+
+def span(finding: Json, write: Callable[[float | None], str]) -> str:
+    """The interval of a measurement in words: ``49.6 to 51.0``."""
+    return f"{write(finding.get('lcb'))} to {write(finding.get('ucb'))}"
+
+
+def words_of(metric: str) -> Words:
+    """The words of a measurement; a plain wording for one that has none of its own."""
+    return METRICS.get(metric) or Words(
+        title=metric.split(".")[-1].replace("_", " ").capitalize(),
+        question="What was measured?",
+        sentence=_plain_sentence,
+        limits="One number describes one aspect only.",
+    )
+
+
+def sentence_of(finding: Json) -> str:
+    """One plain sentence about a measurement, with its interval and its reference."""
+    return words_of(str(finding["id"])).sentence(finding)
+
+
+def _digits(value: float) -> str:
+    """Three significant digits and no trailing zeros after the fourth place."""
+    if value == 0:
+        return "0"
+    places = max(0, 2 - math.floor(math.log10(abs(value))))
+    rounded = round(value, 2 - math.floor(math.log10(abs(value))))
+    text = f"{rounded:,.{min(places, 6)}f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return text.replace("-", "−")
+
+
+def _plain_sentence(finding: Json) -> str:
+    unit = str(finding.get("unit", ""))
+    said = f"Measured {number(finding['estimate'], unit)}"
+    said += f" ({span(finding, lambda value: number(value, unit))})"
+    for name in ("control", "baseline"):
+        if finding.get(name) is not None:
+            said += f"; {name} {number(finding[name], unit)}"
+    return said + "."
+
+
+def _if_known(value: float | None, text: str) -> str:
+    return text.format(points(value)) if value is not None else ""
+
+
+def _column_shapes(finding: Json) -> str:
+    return (
+        f"Column by column, the synthetic rows agree with the original in {points(finding['estimate'])}"
+        f" of 100 parts ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; a fresh sample of real rows reaches {}")
+        + "."
+    )
+
+
+def _pair_trends(finding: Json) -> str:
+    return (
+        f"For an average pair of columns, the joint picture agrees in {points(finding['estimate'])}"
+        f" of 100 parts ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; a fresh sample of real rows reaches {}")
+        + "."
+    )
+
+
+def _association(finding: Json) -> str:
+    return (
+        f"Of the dependence between columns, {points(finding['estimate'])} of 100 parts are kept"
+        f" ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; a fresh sample of real rows keeps {}")
+        + "."
+    )
+
+
+def _two_sample(finding: Json) -> str:
+    return (
+        "Shown one real and one synthetic row, a trained classifier picks the synthetic one in"
+        f" {points(finding['estimate'])} of 100 cases ({span(finding, points)}); chance is 50."
+    )
+
+
+def _exact_match(finding: Json) -> str:
+    return (
+        f"Of 100 synthetic rows, {points(finding['estimate'])} more are identical to a training row"
+        f" than to a row never seen ({span(finding, points)}); with no copying it is about 0."
+    )
+
+
+def _dcr_share(finding: Json) -> str:
+    return (
+        f"Of 100 synthetic rows, {points(finding['estimate'])} lie nearer to a training person than"
+        f" to somebody who was never seen ({span(finding, points)}); chance is 50."
+    )
+
+
+def _dcr_share_aligned(finding: Json) -> str:
+    return (
+        "After undoing any shift or rescaling of the columns, of 100 synthetic rows"
+        f" {points(finding['estimate'])} lie nearer to a training person than to somebody who was"
+        f" never seen ({span(finding, points)}); chance is 50."
+    )
+
+
+def _attribute_inference(finding: Json) -> str:
+    return (
+        "Guessing a hidden attribute with the help of the synthetic rows succeeds"
+        f" {points(finding['estimate'])} times in 100 more often for training persons than for"
+        f" persons never seen ({span(finding, points)}); 0 means that taking part changes nothing."
+    )
+
+
+def _tstr(finding: Json) -> str:
+    unit = str(finding.get("unit", "")) or "score"
+    return (
+        f"A model trained on synthetic rows scores {number(finding['estimate'])} ({unit},"
+        f" {span(finding, number)}) on real rows it never saw"
+        + (
+            f"; trained on real rows it scores {number(finding['control'])}"
+            if finding.get("control") is not None
+            else ""
+        )
+        + "."
+    )
+
+
+def _retained(finding: Json) -> str:
+    return (
+        "Of what a model learns from the real rows beyond guessing, a model trained on the synthetic"
+        f" rows keeps {points(finding['estimate'])} of 100 parts ({span(finding, points)})."
+    )
+
+
+METRICS: dict[str, Words] = {
+    "fidelity.column_shapes": Words(
+        title="Column shapes",
+        question="Does each column on its own look like the original?",
+        sentence=_column_shapes,
+        limits="Columns can each look right while the rows make no sense together.",
+        control="a fresh sample of real rows",
+        baseline="no agreement",
+    ),
+    "fidelity.pair_trends": Words(
+        title="Pair trends",
+        question="Do pairs of columns move together as in the original?",
+        sentence=_pair_trends,
+        limits="Relations among three or more columns are not seen here.",
+        control="a fresh sample of real rows",
+        baseline="independent columns",
+    ),
+    "fidelity.association": Words(
+        title="Dependence kept",
+        question="How much of the dependence between columns survives?",
+        sentence=_association,
+        limits="It looks at the strength of pairwise dependence, not at its form.",
+        control="a fresh sample of real rows",
+        baseline="independent columns",
+    ),
+    "fidelity.two_sample_auc": Words(
+        title="Told apart by a classifier",
+        question="Can a trained classifier tell synthetic rows from real ones?",
+        sentence=_two_sample,
+        limits="Another, stronger classifier may see differences that this one missed.",
+        control="real against real rows",
+        baseline="chance",
+    ),
+    "privacy.exact_match": Words(
+        title="Exact copies",
+        question="Are training rows repeated word for word?",
+        sentence=_exact_match,
+        limits="A copy with a small change is not an exact copy: the distance tests look for those.",
+        control="rows never seen",
+        baseline="no copying",
+    ),
+    "privacy.dcr_share": Words(
+        title="Nearness to training rows",
+        question="Do synthetic rows crowd around the people they were learnt from?",
+        sentence=_dcr_share,
+        limits=(
+            "A distance test may refuse a dataset but never clears one: leaks that do not show as"
+            " nearness (a constant shift, rare details) pass it (arXiv 2505.01524)."
+        ),
+        control="fresh real rows",
+        baseline="chance",
+    ),
+    "privacy.dcr_share_aligned": Words(
+        title="Nearness after undoing shifts",
+        question="Would copies show once shifts and rescalings are undone?",
+        sentence=_dcr_share_aligned,
+        limits="Copies disguised by anything but a monotone change per column are not found here.",
+        control="fresh real rows",
+        baseline="chance",
+    ),
+    "privacy.attribute_inference": Words(
+        title="Guessing hidden attributes",
+        question="Does taking part make a person's hidden attribute easier to guess?",
+        sentence=_attribute_inference,
+        limits=(
+            "The attacker here knows all other columns and uses one family of models; attackers"
+            " with other knowledge were not played."
+        ),
+        control="persons never seen",
+        baseline="no effect of taking part",
+    ),
+    "utility.tstr": Words(
+        title="Train on synthetic, test on real",
+        question="Do models trained on the synthetic rows work on real ones?",
+        sentence=_tstr,
+        limits="It speaks about predicting the one target that was declared.",
+        control="trained on real rows",
+        baseline="guessing",
+    ),
+    "utility.retained": Words(
+        title="Learning kept",
+        question="How much of what can be learnt from the real rows is still there?",
+        sentence=_retained,
+        limits="Other questions to the data may keep more, or less.",
+        control="trained on real rows",
+        baseline="guessing",
+    ),
+}
+
+FAMILIES: dict[str, tuple[str, str]] = {
+    "fidelity": ("Fidelity", "Does it look like the original?"),
+    "privacy": ("Privacy", "Did it leak its training persons?"),
+    "utility": ("Utility", "Does it serve as the original would?"),
+}
+
+HEADLINES: dict[str, tuple[str, ...]] = {
+    "fidelity": ("fidelity.column_shapes", "fidelity.pair_trends"),
+    "privacy": ("privacy.dcr_share", "privacy.dcr_share_aligned", "privacy.exact_match"),
+    "utility": ("utility.retained", "utility.tstr"),
+}
+
+NOT_ASSESSED: tuple[tuple[str, str], ...] = (
+    (
+        "Singling out and linkability attacks",
+        "No attack tried to isolate one person or to link two tables (WP216, criteria 1 and 2).",
+    ),
+    (
+        "Shadow-model membership inference",
+        "No attacker trained models of their own to recognise the traces of one person.",
+    ),
+    (
+        "Differential privacy",
+        "None is claimed: the generator gives no mathematical bound on what one person changes.",
+    ),
+    (
+        "Access to the model",
+        "Only the released rows were attacked; the trained model is not part of the release.",
+    ),
+    (
+        "Other releases of the same people",
+        "What this release reveals together with other tables was not examined.",
+    ),
+    (
+        "Small groups",
+        "Leakage and quality were measured over all rows, not for the worst subgroup.",
+    ),
+)
+
+CONTROLS: dict[str, str] = {
+    "noisy_copy": "Training rows with a little noise added",
+    "shifted_copy": "Training rows with a constant added to every number",
+    "memorised_1pct": "A sound sample in which 1 of 100 rows is a training row",
+    "collapse": "A generator that repeats a handful of rows",
+    "fresh_real": "Real rows that nobody trained on",
+    "independent_marginals": "Each column drawn on its own",
+}
+
+GLOSSARY: dict[str, str] = {
+    "Training rows": "The part of the confidential table from which the generator learnt.",
+    "Control and test rows": (
+        "Parts of the confidential table that the generator never saw. What holds for them by"
+        " coincidence cannot be a leak."
+    ),
+    "95 % interval": (
+        "The range that covers the true value in 95 of 100 repetitions of the measurement. The"
+        " policy reads its worse end, never the middle."
+    ),
+    "Threshold": "The bound that the policy sets. Missing it by any amount is a refusal.",
+    "Policy": "A versioned list of rules, fixed before the run, that decides certified or refused.",
+    "Instrument controls": (
+        "Tables with a planted leak, which the privacy tests must find, and clean tables, which"
+        " they must let pass. When they err on either, no certificate is issued."
+    ),
+    "AUC": (
+        "How often a classifier ranks a case above a non-case: 0.5 is guessing, 1 is never wrong."
+    ),
+    "Merkle root": (
+        "One fingerprint over all data files: change a single byte and it is another one."
+    ),
+}
