@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from synthfactory.release.words import number, plain_text, short
+from synthfactory.release.words import measured, number, plain_text, short
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,9 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
-def padded(values: Iterable[float], *, share: float = 0.12, least: float = 0.01) -> tuple[float, float]:
+def padded(
+    values: Iterable[float], *, share: float = 0.12, least: float = 0.01
+) -> tuple[float, float]:
     """A domain with room around ``values``.
 
     >>> padded([0.4, 0.6], share=0.5)
@@ -148,7 +150,9 @@ def interval_plot(
     body.append(f'<path class="axis" d="M{_n(left)} 36H{_n(right)}"/>')
     for tick in nice_ticks(low, high, 4):
         body.append(f'<path class="axis" d="M{_n(x(tick))} 36v4"/>')
-        body.append(_text(x(tick), 52, number(tick, unit), "tick", anchor=_anchor(x(tick), left, right)))
+        body.append(
+            _text(x(tick), 52, number(tick, unit), "tick", anchor=_anchor(x(tick), left, right))
+        )
     if baseline is not None:
         body.append(f'<path class="baseline" d="M{_n(x(baseline))} 4V36"/>')
     if threshold is not None:
@@ -163,7 +167,12 @@ def interval_plot(
         if value is not None
     ]
     return figure(
-        body, width=width, height=height, title=title, description="; ".join(spoken), css_class="interval"
+        body,
+        width=width,
+        height=height,
+        title=title,
+        description="; ".join(spoken),
+        css_class="interval",
     )
 
 
@@ -189,22 +198,19 @@ def dumbbells(
     bottom = top + row_height * len(rows)
     body: list[Markup | str] = [f'<path class="axis" d="M{_n(left)} {_n(bottom)}H{_n(right)}"/>']
     for tick in nice_ticks(low, high, 6):
-        body.append(f'<path class="grid" d="M{_n(x(tick))} {_n(top)}V{_n(bottom)}"/>')
+        body.append(f'<path class="gridline" d="M{_n(x(tick))} {_n(top)}V{_n(bottom)}"/>')
         body.append(_text(x(tick), bottom + 18, number(tick), "tick", anchor="middle"))
     if chance is not None:
         body.append(f'<path class="baseline" d="M{_n(x(chance))} {_n(top)}V{_n(bottom)}"/>')
     for index, (name, real, synthetic) in enumerate(rows):
         y = top + row_height * (index + 0.5)
         body.append(_text(left - 12, y + 4, short(name, 24), "label", anchor="end"))
-        body.append(
-            f'<path class="bridge" d="M{_n(x(synthetic.estimate))} {_n(y)}H{_n(x(real.estimate))}"/>'
-        )
+        ends = x(real.estimate), x(synthetic.estimate)
+        body.append(f'<path class="bridge" d="M{_n(ends[1])} {_n(y)}H{_n(ends[0])}"/>')
         body.append(_whisker(real, x, y - 5, "real"))
         body.append(_whisker(synthetic, x, y + 5, "synthetic"))
-        body.append(f'<circle class="real-mark" cx="{_n(x(real.estimate))}" cy="{_n(y - 5)}" r="5"/>')
-        body.append(
-            f'<circle class="synthetic-mark" cx="{_n(x(synthetic.estimate))}" cy="{_n(y + 5)}" r="5"/>'
-        )
+        body.append(f'<circle class="real-mark" cx="{_n(ends[0])}" cy="{_n(y - 5)}" r="5"/>')
+        body.append(f'<circle class="synthetic-mark" cx="{_n(ends[1])}" cy="{_n(y + 5)}" r="5"/>')
     spoken = "; ".join(
         f"{name}: trained on real {_spoken(real)}, trained on synthetic {_spoken(synthetic)}"
         for name, real, synthetic in rows
@@ -254,7 +260,7 @@ def histogram(
     body: list[Markup | str] = []
     for tick in nice_ticks(0, highest, 3):
         y = box[1] + box[3] * (1 - tick / highest)
-        body.append(f'<path class="grid" d="M{_n(box[0])} {_n(y)}h{_n(box[2])}"/>')
+        body.append(f'<path class="gridline" d="M{_n(box[0])} {_n(y)}h{_n(box[2])}"/>')
         body.append(_text(box[0] - 5, y + 3.5, number(tick, "share"), "tick", anchor="end"))
     body.extend(_overlaid(real, synthetic, box=box))
     n_bins = max(len(real), 1)
@@ -262,7 +268,9 @@ def histogram(
     for index in range(0, n_bins + 1, every):
         if index < len(edge_labels):
             x = box[0] + box[2] * index / n_bins
-            body.append(_text(x, height - 12, short(edge_labels[index], 12), "tick", anchor="middle"))
+            body.append(
+                _text(x, height - 12, short(edge_labels[index], 12), "tick", anchor="middle")
+            )
     return figure(body, width=width, height=height, title=title, css_class="histogram")
 
 
@@ -314,7 +322,9 @@ def heat_map(
         The value that is drawn in full colour.
     """
     n = len(labels)
-    cell, left, top = 12.0, 118.0, 6.0
+    cell, top = 12.0, 6.0
+    written = [short(label, 18) for label in labels]
+    left = 14 + 6.2 * max((len(label) for label in written), default=0)
     size = cell * n
     shades: dict[str, list[str]] = {}
     for row, values in enumerate(matrix):
@@ -323,21 +333,25 @@ def heat_map(
             shades.setdefault(_shade(value, full_scale, diverging=diverging), []).append(at)
     body: list[Markup | str] = [
         f'<g transform="translate({_n(left)} {_n(top)}) scale({_n(cell)})">',
-        *(f'<path class="{shade}" d="{"".join(cells)}"/>' for shade, cells in sorted(shades.items())),
+        *(
+            f'<path class="{shade}" d="{"".join(cells)}"/>'
+            for shade, cells in sorted(shades.items())
+        ),
         "</g>",
-        f'<rect class="frame" x="{_n(left)}" y="{_n(top)}" width="{_n(size)}" height="{_n(size)}"/>',
+        f'<path class="frame" d="M{_n(left)} {_n(top)}h{_n(size)}v{_n(size)}h{_n(-size)}z"/>',
     ]
-    for index, label in enumerate(labels):
+    for index, label in enumerate(written):
         middle = cell * (index + 0.5)
-        body.append(_text(left - 5, top + middle + 3.5, short(label, 18), "label", anchor="end"))
+        body.append(_text(left - 5, top + middle + 3.5, label, "label", anchor="end"))
         x, y = left + middle + 3.5, top + size + 5
         body.append(
-            Markup('<text class="label" x="{0}" y="{1}" transform="rotate(-90 {0} {1})" text-anchor="end">{2}</text>').format(
-                _n(x), _n(y), short(label, 18)
-            )
+            Markup(
+                '<text class="label" x="{0}" y="{1}" text-anchor="end"'
+                ' transform="rotate(-90 {0} {1})">{2}</text>'
+            ).format(_n(x), _n(y), label)
         )
     return figure(
-        body, width=left + size + 6, height=top + size + 112, title=title, css_class="heat"
+        body, width=left + size + 6, height=top + size + left, title=title, css_class="heat"
     )
 
 
@@ -363,7 +377,7 @@ def line_chart(
     x = _scale((min(steps, default=0), max(steps, default=1)), (left, right))
     body: list[Markup | str] = []
     for tick in nice_ticks(low, high, 5):
-        body.append(f'<path class="grid" d="M{_n(left)} {_n(y(tick))}H{_n(right)}"/>')
+        body.append(f'<path class="gridline" d="M{_n(left)} {_n(y(tick))}H{_n(right)}"/>')
         body.append(_text(left - 6, y(tick) + 3.5, number(tick), "tick", anchor="end"))
     for tick in nice_ticks(min(steps, default=0), max(steps, default=1), 5):
         body.append(_text(x(tick), bottom + 18, number(tick), "tick", anchor="middle"))
@@ -436,18 +450,18 @@ def _spread(
 
 def _interval_mark(interval: Interval, x: _Scale, y: float) -> str:
     return (
-        _whisker(interval, x, y, "synthetic")
+        _whisker(interval, x, y, "synthetic", cap=8.0)
         + f'<circle class="synthetic-mark" cx="{_n(x(interval.estimate))}" cy="{_n(y)}" r="5.5"/>'
     )
 
 
-def _whisker(interval: Interval, x: _Scale, y: float, name: str) -> str:
+def _whisker(interval: Interval, x: _Scale, y: float, name: str, cap: float = 4.0) -> str:
     if interval.lcb is None or interval.ucb is None:
         return ""
     low, high = x(interval.lcb), x(interval.ucb)
     return (
         f'<path class="{name}-whisker" d="M{_n(low)} {_n(y)}H{_n(high)}'
-        f'M{_n(low)} {_n(y - 4)}v8M{_n(high)} {_n(y - 4)}v8"/>'
+        f'M{_n(low)} {_n(y - cap)}v{_n(2 * cap)}M{_n(high)} {_n(y - cap)}v{_n(2 * cap)}"/>'
     )
 
 
@@ -505,10 +519,10 @@ def _scale(domain: tuple[float, float], to: tuple[float, float]) -> _Scale:
 
 def _spoken(interval: Interval, unit: str = "") -> str:
     if interval.lcb is None or interval.ucb is None:
-        return number(interval.estimate, unit)
+        return measured(interval.estimate, unit)
     return (
-        f"{number(interval.estimate, unit)}"
-        f" ({number(interval.lcb, unit)} to {number(interval.ucb, unit)})"
+        f"{measured(interval.estimate, unit)}"
+        f" ({measured(interval.lcb, unit)} to {measured(interval.ucb, unit)})"
     )
 
 

@@ -67,9 +67,26 @@ def is_share(unit: str) -> bool:
     return unit.split(" ")[0].strip(",") in {"share", "rate", "proportion", "fraction"}
 
 
+def measured(value: float | None, unit: str = "") -> str:
+    """A measured number with as many digits as its neighbours: no trailing zero is dropped.
+
+    >>> measured(0.51, "share"), measured(0.0004, "share"), measured(0.9), measured(-0.11)
+    ('51.0 %', '0.04 %', '0.900', '−0.110')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{points(value)} %" if is_share(unit) else _fixed(value, 3)
+
+
 def points(value: float | None) -> str:
-    """A share as a plain number out of 100: ``0.503`` is ``50.3``."""
-    return "–" if value is None or not math.isfinite(value) else _digits(100 * value)
+    """A share as a plain number out of 100.
+
+    >>> points(0.503), points(0.51), points(0.0004)
+    ('50.3', '51.0', '0.04')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    return _fixed(100 * value, 1 if abs(value) >= 0.00995 or value == 0 else 2)
 
 
 def plain_text(text: object) -> str:
@@ -120,6 +137,13 @@ def sentence_of(finding: Json) -> str:
     return words_of(str(finding["id"])).sentence(finding)
 
 
+def _fixed(value: float, places: int) -> str:
+    if abs(value) >= 1_000:
+        return _digits(value)
+    text = f"{value:.{places}f}"
+    return (text.removeprefix("-") if not text.strip("-0.") else text).replace("-", "−")
+
+
 def _digits(value: float) -> str:
     """Three significant digits and no trailing zeros after the fourth place."""
     if value == 0:
@@ -134,11 +158,11 @@ def _digits(value: float) -> str:
 
 def _plain_sentence(finding: Json) -> str:
     unit = str(finding.get("unit", ""))
-    said = f"Measured {number(finding['estimate'], unit)}"
-    said += f" ({span(finding, lambda value: number(value, unit))})"
+    said = f"Measured {measured(finding['estimate'], unit)}"
+    said += f" ({span(finding, lambda value: measured(value, unit))})"
     for name in ("control", "baseline"):
         if finding.get(name) is not None:
-            said += f"; {name} {number(finding[name], unit)}"
+            said += f"; {name} {measured(finding[name], unit)}"
     return said + "."
 
 
@@ -148,8 +172,8 @@ def _if_known(value: float | None, text: str) -> str:
 
 def _column_shapes(finding: Json) -> str:
     return (
-        f"Column by column, the synthetic rows agree with the original in {points(finding['estimate'])}"
-        f" of 100 parts ({span(finding, points)})"
+        "Column by column, the synthetic rows agree with the original in"
+        f" {points(finding['estimate'])} of 100 parts ({span(finding, points)})"
         + _if_known(finding.get("control"), "; a fresh sample of real rows reaches {}")
         + "."
     )
@@ -213,10 +237,10 @@ def _attribute_inference(finding: Json) -> str:
 def _tstr(finding: Json) -> str:
     unit = str(finding.get("unit", "")) or "score"
     return (
-        f"A model trained on synthetic rows scores {number(finding['estimate'])} ({unit},"
-        f" {span(finding, number)}) on real rows it never saw"
+        f"A model trained on synthetic rows scores {measured(finding['estimate'])} ({unit},"
+        f" {span(finding, measured)}) on real rows it never saw"
         + (
-            f"; trained on real rows it scores {number(finding['control'])}"
+            f"; trained on real rows it scores {measured(finding['control'])}"
             if finding.get("control") is not None
             else ""
         )
@@ -226,8 +250,9 @@ def _tstr(finding: Json) -> str:
 
 def _retained(finding: Json) -> str:
     return (
-        "Of what a model learns from the real rows beyond guessing, a model trained on the synthetic"
-        f" rows keeps {points(finding['estimate'])} of 100 parts ({span(finding, points)})."
+        "Of what a model learns from the real rows beyond guessing, a model trained on"
+        f" synthetic rows keeps {points(finding['estimate'])} of 100 parts"
+        f" ({span(finding, points)})."
     )
 
 
@@ -268,7 +293,7 @@ METRICS: dict[str, Words] = {
         title="Exact copies",
         question="Are training rows repeated word for word?",
         sentence=_exact_match,
-        limits="A copy with a small change is not an exact copy: the distance tests look for those.",
+        limits="A copy with a small change is no exact copy: the distance tests look for those.",
         control="rows never seen",
         baseline="no copying",
     ),

@@ -1,0 +1,449 @@
+"""The report as one self-contained page: no script, no remote resource, aggregates only.
+
+The page is a function of ``report.json`` alone.  Its content security policy forbids everything
+but its own style sheet, which is allowed by its digest.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from synthfactory import artifacts
+from synthfactory.release import svg, words
+
+Json = Mapping[str, Any]
+
+MAX_HEAT_COLUMNS = 24
+MAX_LARGE_CHARTS = 40
+MAX_LEVELS = 12
+MAX_PAIRS = 10
+
+
+def write_report(folder: Path, report: Json) -> None:
+    """Write ``report.json`` and ``report.html`` into ``folder``, each whole or not at all.
+
+    Parameters
+    ----------
+    folder
+        The release folder.
+    report
+        What `build_report` made.
+
+    Raises
+    ------
+    StorageError
+        When the disk is full, read-only or forbidden.
+    """
+    artifacts.write_json(folder / "report.json", report)
+    artifacts.write_atomic(folder / "report.html", render_html(report).encode("utf-8", "replace"))
+
+
+def render_html(report: Json) -> str:
+    """The page of a report: the same text for the same report.
+
+    Parameters
+    ----------
+    report
+        What `build_report` made, or ``report.json`` read back.
+    """
+    style = _style_sheet()
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            style=Markup(style),
+            content_policy=(
+                f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:;"
+                " base-uri 'none'; form-action 'none'"
+            ),
+            outcome=_OUTCOMES[report["outcome"]] | {"detail": outcome_sentence(report)},
+            cards=[card(family, report) for family in words.FAMILIES],
+            sections={family: measurement_rows(family, report) for family in words.FAMILIES},
+            rules=report["verdict"].get("reasons", ()),
+            missed=[rule for rule in report["verdict"].get("reasons", ()) if not rule["passed"]],
+            failures=report["findings"].get("failures", {}),
+            controls=control_rows(report),
+            columns=column_rows(report),
+            pairs=pair_view(report),
+            learners=learner_view(report),
+            curve=curve_view(report),
+            order_text=json.dumps(report["order"], indent=2, sort_keys=True, ensure_ascii=False),
+            families=words.FAMILIES,
+            identifier="urn:synthfactory:dataset:" + report["manifest"]["merkleRoot"],
+        )
+    )
+
+
+_OUTCOMES: dict[str, dict[str, str]] = {
+    "certified": {"key": "good", "word": "Certified", "icon": "check"},
+    "refused": {"key": "bad", "word": "Refused", "icon": "cross"},
+    "incomplete": {"key": "unknown", "word": "Incomplete", "icon": "gap"},
+}
+
+
+def outcome_sentence(report: Json) -> str:
+    """The decision in one sentence."""
+    rules = report["verdict"].get("reasons", ())
+    missed = [rule for rule in rules if not rule["passed"]]
+    name = report["policy"].get("title") or report["policy"].get("id")
+    if report["outcome"] == "certified":
+        return f"All {len(rules)} rules of the policy “{name}” hold."
+    if report["outcome"] == "incomplete":
+        unmeasured = len(report["findings"].get("failures", {})) or sum(
+            rule.get("value") is None for rule in missed
+        )
+        return (
+            f"{_count(unmeasured, 'measurement')} could not be made. What was not measured counts"
+            " as refused, never as low risk: no certificate is issued."
+        )
+    return (
+        f"{_count(len(missed), 'rule')} of {len(rules)} in the policy “{name}”"
+        f" {'does' if len(missed) == 1 else 'do'} not hold. No certificate is issued."
+    )
+
+
+def card(family: str, report: Json) -> dict[str, Any]:
+    """The verdict strip's card of one family: its headline measurement and its rules."""
+    title, question = words.FAMILIES[family]
+    rules = [
+        rule for rule in report["verdict"].get("reasons", ()) if _family(rule["metric"]) == family
+    ]
+    missed = [rule for rule in rules if not rule["passed"]]
+    by_id = _findings_by_id(report)
+    candidates = [*(rule["metric"] for rule in missed), *words.HEADLINES[family]]
+    candidates += [metric for metric in by_id if _family(metric) == family]
+    headline = next((metric for metric in candidates if metric in by_id), None)
+    if any(rule.get("value") is None for rule in missed) or (headline is None and not missed):
+        key, status = "unknown", "Not fully measured" if headline else "Not measured"
+    elif missed:
+        key, status = "bad", f"{len(missed)} of {_count(len(rules), 'rule')} not met"
+    elif rules:
+        key, status = "good", f"{len(rules)} of {_count(len(rules), 'rule')} met"
+    else:
+        key, status = "unknown", "No rule in the policy"
+    return {
+        "family": family,
+        "title": title,
+        "question": question,
+        "key": key,
+        "status": status,
+        "row": _measurement_row(by_id[headline], report) if headline else None,
+        "missed": [rule["sentence"] for rule in missed],
+    }
+
+
+def measurement_rows(family: str, report: Json) -> list[dict[str, Any]]:
+    """A family's measurements, those that miss a rule first."""
+    rows = [
+        _measurement_row(finding, report)
+        for finding in report["findings"]["measurements"]
+        if _family(finding["id"]) == family
+    ]
+    return sorted(rows, key=lambda row: row["passed"] is not False)
+
+
+def _measurement_row(finding: Json, report: Json) -> dict[str, Any]:
+    """One measurement, ready to be shown: its words, its plot, its rules."""
+    said = words.words_of(finding["id"])
+    rules = [
+        rule for rule in report["verdict"].get("reasons", ()) if rule["metric"] == finding["id"]
+    ]
+    rule = next((rule for rule in rules if not rule["passed"]), rules[0] if rules else None)
+    unit = finding.get("unit", "")
+    return {
+        "id": finding["id"],
+        "title": said.title,
+        "question": said.question,
+        "sentence": said.sentence(finding),
+        "limits": said.limits,
+        "value": words.measured(finding["estimate"], unit),
+        "interval": words.span(finding, lambda value: words.measured(value, unit)),
+        "confidence": words.number(finding.get("confidence", 0.95), "share"),
+        "control": words.measured(finding.get("control"), unit),
+        "control_name": said.control,
+        "baseline": words.measured(finding.get("baseline"), unit),
+        "baseline_name": said.baseline,
+        "n": words.number(finding.get("n")),
+        "unit": unit,
+        "method": finding.get("method", ""),
+        "rules": rules,
+        "passed": all(rule["passed"] for rule in rules) if rules else None,
+        "threshold": _threshold_words(rule, unit),
+        "plot": svg.interval_plot(
+            _interval(finding),
+            title=said.title,
+            control=finding.get("control"),
+            baseline=finding.get("baseline"),
+            threshold=rule.get("threshold") if rule else None,
+            better=finding.get("better", "higher"),
+            unit=unit,
+        ),
+    }
+
+
+def control_rows(report: Json) -> list[dict[str, Any]]:
+    """The instrument controls: what was planted, and whether the tests answered rightly."""
+    return [
+        {
+            "id": control["id"],
+            "what": words.CONTROLS.get(control["id"], control["id"].replace("_", " ")),
+            "expected": "must be found" if control["expected"] else "must pass",
+            "answer": "found" if control["flagged"] else "passed",
+            "by": ", ".join(words.words_of(metric).title for metric in control["by"]),
+            "right": control["expected"] == control["flagged"],
+        }
+        for control in report["findings"].get("instrument", ())
+    ]
+
+
+def column_rows(report: Json) -> list[dict[str, Any]]:
+    """Every column, the least faithful first, with its small and its large histogram."""
+    columns = report["findings"].get("charts", {}).get("columns", ())
+    worst_first = sorted(
+        columns, key=lambda column: (_or(column.get("score"), 2.0), column["name"])
+    )
+    return [
+        _column_row(column, large=index < MAX_LARGE_CHARTS)
+        for index, column in enumerate(worst_first)
+    ]
+
+
+def _column_row(column: Json, *, large: bool) -> dict[str, Any]:
+    name = words.plain_text(column["name"])
+    real, synthetic = column["real"], column["synthetic"]
+    missing = column.get("missing") or {}
+    return {
+        "name": name,
+        "kind": column["kind"],
+        "score": column.get("score"),
+        "score_text": words.measured(column.get("score"), "share"),
+        "reference": words.measured(column.get("reference"), "share"),
+        "missing_real": words.measured(missing.get("real"), "share"),
+        "missing_synthetic": words.measured(missing.get("synthetic"), "share"),
+        "spark": svg.sparkline(real, synthetic, title=f"Distribution of {name}"),
+        "chart": _column_chart(column, name) if large else None,
+    }
+
+
+def _column_chart(column: Json, name: str) -> Markup:
+    title = f"{name}: shares of rows, real and synthetic"
+    if column.get("levels") is None:
+        labels = edge_labels(column["edges"], column["kind"])
+        return svg.histogram(column["real"], column["synthetic"], labels, title=title)
+    levels, real, synthetic = _most_frequent(
+        column["levels"], column["real"], column["synthetic"], MAX_LEVELS
+    )
+    return svg.level_bars(levels, real, synthetic, title=title)
+
+
+def _most_frequent(
+    levels: Sequence[str], real: Sequence[float], synthetic: Sequence[float], count: int
+) -> tuple[list[str], list[float], list[float]]:
+    """At most ``count`` levels; the least frequent ones are drawn together."""
+    if len(levels) <= count:
+        return list(levels), list(real), list(synthetic)
+    ranked = sorted(range(len(levels)), key=lambda at: (-max(real[at], synthetic[at]), at))
+    kept, rest = sorted(ranked[: count - 1]), ranked[count - 1 :]
+    return (
+        [*(levels[at] for at in kept), f"{len(rest)} more levels"],
+        [*(real[at] for at in kept), sum(real[at] for at in rest)],
+        [*(synthetic[at] for at in kept), sum(synthetic[at] for at in rest)],
+    )
+
+
+def edge_labels(edges: Sequence[float], kind: str) -> list[str]:
+    """Bin edges for reading: dates for points in time, numbers otherwise.
+
+    >>> edge_labels([0.0, 86400.0], "datetime")
+    ['1970-01-01', '1970-01-02']
+    >>> edge_labels([1.0, 2500.0], "numerical")
+    ['1', '2,500']
+    """
+    if kind == "datetime":
+        epoch = datetime(1970, 1, 1, tzinfo=UTC)
+        return [(epoch + timedelta(seconds=edge)).strftime("%Y-%m-%d") for edge in edges]
+    return [words.number(edge) for edge in edges]
+
+
+def pair_view(report: Json) -> dict[str, Any] | None:
+    """Heat maps of pair association (real, synthetic, difference) and the pairs that differ most.
+
+    Beyond 24 columns, those that differ most are drawn.
+    """
+    pairs = report["findings"].get("charts", {}).get("pairs")
+    if not pairs or len(pairs["columns"]) < 2:
+        return None
+    names = [words.plain_text(name) for name in pairs["columns"]]
+    real, synthetic = pairs["real"], pairs["synthetic"]
+    difference = [
+        [
+            None if a is None or b is None else b - a
+            for a, b in zip(row_real, row_synthetic, strict=True)
+        ]
+        for row_real, row_synthetic in zip(real, synthetic, strict=True)
+    ]
+    drawn = _most_different(difference, MAX_HEAT_COLUMNS)
+    labels = [names[at] for at in drawn]
+    largest = sorted(
+        (
+            (abs(value), row, column, value)
+            for row, values in enumerate(difference)
+            for column, value in enumerate(values)
+            if column < row and value is not None
+        ),
+        key=lambda item: (-item[0], item[1], item[2]),
+    )[:MAX_PAIRS]
+    return {
+        "measure": pairs.get("measure", "strength of association from 0 to 1"),
+        "drawn": len(drawn),
+        "total": len(names),
+        "maps": [
+            (
+                "Real",
+                svg.heat_map(_part(real, drawn), labels, title="Association in the real rows"),
+            ),
+            (
+                "Synthetic",
+                svg.heat_map(
+                    _part(synthetic, drawn), labels, title="Association in the synthetic rows"
+                ),
+            ),
+            (
+                "Difference",
+                svg.heat_map(
+                    _part(difference, drawn),
+                    labels,
+                    title="Synthetic minus real association",
+                    diverging=True,
+                    full_scale=0.5,
+                ),
+            ),
+        ],
+        "largest": [
+            {
+                "pair": (names[column], names[row]),
+                "real": words.measured(real[row][column]),
+                "synthetic": words.measured(synthetic[row][column]),
+                "difference": ("+" if value > 0 else "") + words.measured(value),
+            }
+            for _, row, column, value in largest
+        ],
+    }
+
+
+def _most_different(difference: Sequence[Sequence[float | None]], count: int) -> list[int]:
+    """The columns whose associations differ most, in their own order."""
+    total = [sum(abs(value) for value in row if value is not None) for row in difference]
+    ranked = sorted(range(len(total)), key=lambda at: (-total[at], at))
+    return sorted(ranked[:count])
+
+
+def _part(
+    matrix: Sequence[Sequence[float | None]], drawn: Sequence[int]
+) -> list[list[float | None]]:
+    return [[matrix[row][column] for column in drawn] for row in drawn]
+
+
+def learner_view(report: Json) -> dict[str, Any] | None:
+    """The dumbbells of train-on-synthetic against train-on-real, per learner."""
+    learners = report["findings"].get("charts", {}).get("learners")
+    if not learners:
+        return None
+    rows = [
+        (learner["name"], _interval(learner["trtr"]), _interval(learner["tstr"]))
+        for learner in learners
+    ]
+    chance = next((row["chance"] for row in learners if row.get("chance") is not None), None)
+    return {
+        "chart": svg.dumbbells(
+            rows, title="Trained on real against trained on synthetic rows", chance=chance
+        ),
+        "rows": [
+            {"name": name, "real": _written(real), "synthetic": _written(synthetic)}
+            for name, real, synthetic in rows
+        ],
+        "chance": words.number(chance),
+    }
+
+
+def curve_view(report: Json) -> Markup | None:
+    """The loss curve, when the generator trains step by step."""
+    training = report.get("training") or {}
+    if len(training.get("steps", ())) < 2:
+        return None
+    return svg.line_chart(
+        sorted(training["losses"].items()), training["steps"], title="Training losses by step"
+    )
+
+
+def _interval(finding: Json) -> svg.Interval:
+    return svg.Interval(
+        estimate=_or(finding.get("estimate"), float("nan")),
+        lcb=finding.get("lcb"),
+        ucb=finding.get("ucb"),
+    )
+
+
+def _written(interval: svg.Interval) -> str:
+    if interval.lcb is None or interval.ucb is None:
+        return words.measured(interval.estimate)
+    return (
+        f"{words.measured(interval.estimate)}"
+        f" ({words.measured(interval.lcb)} to {words.measured(interval.ucb)})"
+    )
+
+
+def _threshold_words(rule: Json | None, unit: str) -> str:
+    if rule is None or rule.get("threshold") is None:
+        return "–"
+    comparison = {"<=": "at most", ">=": "at least"}.get(rule.get("op", ""), "")
+    return f"{comparison} {words.number(rule['threshold'], unit)}".strip()
+
+
+def _findings_by_id(report: Json) -> dict[str, Json]:
+    return {finding["id"]: finding for finding in report["findings"]["measurements"]}
+
+
+def _family(metric: str) -> str:
+    return metric.split(".", 1)[0]
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _or(value: float | None, other: float) -> float:
+    return other if value is None else value
+
+
+@cache
+def _style_sheet() -> str:
+    sheet = resources.files("synthfactory.release") / "templates" / "report.css"
+    return sheet.read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("synthfactory.release"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["plain"] = words.plain_text
+    environment.filters["number"] = words.number
+    return environment

@@ -1,0 +1,347 @@
+"""Reports made by hand, in every state that a run can end in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from synthfactory.release import words
+
+HOSTILE = (
+    "<img src=x onerror=alert(1)>",
+    "\"quoted\" & 'single'",
+    "💉 dose 👩‍⚕️",
+    "عمر المريض",
+    "a\u202edrow\u202c",
+    "__import__('os')",
+    "a very long column name " * 6,
+)
+
+COLUMNS = (
+    ("age", "numerical"),
+    ("workclass", "categorical"),
+    ("education", "categorical"),
+    ("education-num", "ordinal"),
+    ("marital-status", "categorical"),
+    ("occupation", "categorical"),
+    ("relationship", "categorical"),
+    ("race", "categorical"),
+    ("sex", "boolean"),
+    ("capital-gain", "numerical"),
+    ("capital-loss", "numerical"),
+    ("hours-per-week", "numerical"),
+    ("native-country", "categorical"),
+    ("income", "boolean"),
+    ("interviewed", "datetime"),
+)
+
+
+def measurement(
+    metric: str,
+    estimate: float,
+    half: float,
+    *,
+    control: float | None,
+    baseline: float | None,
+    unit: str = "share",
+    better: str = "higher",
+    n: int = 9768,
+) -> dict[str, Any]:
+    return {
+        "id": metric,
+        "family": metric.split(".")[0],
+        "estimate": estimate,
+        "lcb": estimate - half,
+        "ucb": estimate + half,
+        "n": n,
+        "baseline": baseline,
+        "control": control,
+        "unit": unit,
+        "better": better,
+        "confidence": 0.95,
+        "method": f"{metric.split('.')[1]} v1: mean over columns of 1 - D, bins from the real rows",
+        "details": {},
+    }
+
+
+MEASUREMENTS = (
+    measurement("fidelity.column_shapes", 0.912, 0.004, control=0.987, baseline=0.0),
+    measurement("fidelity.pair_trends", 0.861, 0.006, control=0.972, baseline=0.55),
+    measurement("fidelity.association", 0.781, 0.02, control=0.985, baseline=0.0),
+    measurement(
+        "fidelity.two_sample_auc",
+        0.872,
+        0.007,
+        control=0.501,
+        baseline=0.5,
+        unit="AUC",
+        better="lower",
+    ),
+    measurement("privacy.exact_match", 0.0004, 0.0011, control=0.0, baseline=0.0, better="lower"),
+    measurement("privacy.dcr_share", 0.503, 0.007, control=0.499, baseline=0.5, better="lower"),
+    measurement(
+        "privacy.dcr_share_aligned", 0.501, 0.007, control=0.5, baseline=0.5, better="lower"
+    ),
+    measurement(
+        "privacy.attribute_inference", 0.004, 0.009, control=0.001, baseline=0.0, better="lower"
+    ),
+    measurement("utility.tstr", 0.883, 0.006, control=0.927, baseline=0.5, unit="AUC"),
+    measurement("utility.retained", 0.897, 0.014, control=1.0, baseline=0.0),
+)
+
+RULES = {
+    "fidelity.column_shapes": (">=", 0.8),
+    "fidelity.pair_trends": (">=", 0.7),
+    "privacy.exact_match": ("<=", 0.005),
+    "privacy.dcr_share": ("<=", 0.52),
+    "privacy.dcr_share_aligned": ("<=", 0.52),
+    "privacy.attribute_inference": ("<=", 0.05),
+    "utility.retained": (">=", 0.7),
+}
+
+CONTROLS = (
+    ("noisy_copy", True, ("privacy.dcr_share",)),
+    ("shifted_copy", True, ("privacy.dcr_share_aligned",)),
+    ("memorised_1pct", True, ("privacy.exact_match",)),
+    ("collapse", True, ("privacy.dcr_share",)),
+    ("fresh_real", False, ()),
+    ("independent_marginals", False, ()),
+)
+
+
+def reasons(measurements: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
+    found = {item["id"]: item for item in measurements}
+    outcomes = []
+    for metric, (op, threshold) in RULES.items():
+        bound = "lcb" if op == ">=" else "ucb"
+        value = found[metric][bound] if metric in found else None
+        passed = value is not None and (value >= threshold if op == ">=" else value <= threshold)
+        said = "was not measured" if value is None else f"is {value:.4g}"
+        outcomes.append(
+            {
+                "rule": metric.split(".")[1].replace("_", "-"),
+                "metric": metric,
+                "bound": bound,
+                "op": op,
+                "value": value,
+                "threshold": threshold,
+                "passed": passed,
+                "sentence": f"The {bound} of {metric} {said}; asked for is {op} {threshold}.",
+            }
+        )
+    return outcomes
+
+
+def column_chart(name: str, kind: str, index: int) -> dict[str, Any]:
+    chance = np.random.default_rng(index)
+    n = 20 if kind in ("numerical", "datetime") else (2 if kind == "boolean" else 9)
+    real = (
+        np.sort(chance.dirichlet(np.ones(n) * 2))[::-1]
+        if kind == "categorical"
+        else chance.dirichlet(np.ones(n) * 4)
+    )
+    synthetic = np.abs(real + chance.normal(0, 0.012, n))
+    synthetic /= synthetic.sum()
+    chart: dict[str, Any] = {
+        "name": name,
+        "kind": kind,
+        "score": float(1 - np.abs(real - synthetic).sum() / 2),
+        "reference": 0.985,
+        "real": [round(float(value), 4) for value in real],
+        "synthetic": [round(float(value), 4) for value in synthetic],
+        "missing": {"real": 0.056, "synthetic": 0.049} if index % 4 == 1 else None,
+    }
+    if kind in ("numerical", "datetime"):
+        scale = 1e9 if kind == "datetime" else 90.0
+        chart["edges"] = [scale * at / n for at in range(n + 1)]
+    else:
+        chart["levels"] = [f"level {at}" for at in range(n)]
+    return chart
+
+
+def pair_chart(names: list[str]) -> dict[str, Any]:
+    chance = np.random.default_rng(7)
+    n = len(names)
+    half = chance.beta(0.7, 3, (n, n))
+    real = np.triu(half, 1) + np.triu(half, 1).T + np.eye(n)
+    noise = chance.normal(0, 0.07, (n, n))
+    synthetic = np.clip(real * 0.85 + (noise + noise.T) / 2, 0, 1)
+    np.fill_diagonal(synthetic, 1)
+    return {
+        "columns": names,
+        "real": real.round(3).tolist(),
+        "synthetic": synthetic.round(3).tolist(),
+        "measure": "uncertainty-corrected association from 0 (independent) to 1",
+    }
+
+
+def report(
+    columns: tuple[tuple[str, str], ...] = COLUMNS,
+    measurements: tuple[dict[str, Any], ...] = MEASUREMENTS,
+    *,
+    failures: dict[str, str] | None = None,
+    controls: bool = True,
+    target: str | None = "income",
+    name: str = "Adult census income",
+) -> dict[str, Any]:
+    """A whole report; the verdict follows from the measurements."""
+    decided = reasons(measurements)
+    certified = all(rule["passed"] for rule in decided)
+    unmeasured = any(rule["value"] is None for rule in decided)
+    steps = list(range(0, 20_000, 100))
+    interval = {"estimate": 0.92, "lcb": 0.914, "ucb": 0.926}
+    return {
+        "format": "synthfactory-report/1",
+        "version": "0.1.0",
+        "outcome": "certified" if certified else "incomplete" if unmeasured else "refused",
+        "dataset": {
+            "name": "adult",
+            "title": name,
+            "description": "",
+            "licence": "CC BY 4.0",
+            "citation": "Becker, B. & Kohavi, R. (1996). Adult. UCI Machine Learning Repository.",
+            "source": "https://doi.org/10.24432/C5XW20",
+            "rows": 48_842,
+            "target": target,
+            "columns": [
+                {"name": column, "kind": kind, "nullable": False} for column, kind in columns
+            ],
+            "roles": {"entity": None, "quasiIdentifiers": [], "sensitive": []},
+        },
+        "order": {"seed": 0, "dataset": {"name": "adult"}, "generator": {"epochs": 60}},
+        "command": "synthfactory run dataset=adult generator=ctgan generator.epochs=60 seed=0",
+        "split": {"rows": {"train": 29_306, "control": 9_768, "test": 9_768}},
+        "generator": {
+            "name": "ctgan",
+            "licence": "Apache-2.0",
+            "paper": "arXiv:1907.00503",
+            "parameters": {"epochs": 60, "batch_size": 500, "generator_dims": [256, 256]},
+        },
+        "findings": {
+            "measurements": list(measurements),
+            "failures": failures or {},
+            "instrument": [
+                {
+                    "id": control,
+                    "kind": "positive" if expected else "negative",
+                    "expected": expected,
+                    "flagged": expected,
+                    "by": list(by),
+                }
+                for control, expected, by in CONTROLS
+                if controls
+            ],
+            "charts": {
+                "columns": [
+                    column_chart(column, kind, index)
+                    for index, (column, kind) in enumerate(columns)
+                ],
+                "pairs": pair_chart([column for column, _ in columns]),
+                "learners": [
+                    {
+                        "name": learner,
+                        "trtr": {key: value - cost for key, value in interval.items()},
+                        "tstr": {key: value - cost - 0.04 for key, value in interval.items()},
+                        "chance": 0.5,
+                    }
+                    for learner, cost in (("gradient boosting", 0.0), ("logistic regression", 0.02))
+                ]
+                if target
+                else [],
+            },
+        },
+        "policy": {
+            "id": "default",
+            "version": 1,
+            "title": "Default",
+            "use_class": "restricted",
+            "digest": "sha256:" + "ab" * 32,
+            "rules": [],
+        },
+        "verdict": {"certified": certified, "reasons": decided, "instrument_valid": controls},
+        "notAssessed": [{"what": what, "meaning": meaning} for what, meaning in words.NOT_ASSESSED],
+        "manifest": {"merkleRoot": "sha256:" + "3f" * 32, "parts": 1, "rows": 29_306},
+        "environment": {
+            "synthfactory": "0.1.0",
+            "python": "3.11.2",
+            "packages": {"numpy": "2.4.0", "torch": "2.13.0+cpu"},
+            "system": "Linux x86_64",
+            "processor": "A processor",
+            "threads": 2,
+        },
+        "training": {
+            "steps": steps,
+            "losses": {
+                "discriminator": [0.4 * np.exp(-step / 5e3) - 0.2 for step in steps],
+                "generator": [1.2 * np.exp(-step / 4e3) + 0.1 for step in steps],
+            },
+        },
+        "glossary": dict(words.GLOSSARY),
+    }
+
+
+def certified() -> dict[str, Any]:
+    return report()
+
+
+def refused() -> dict[str, Any]:
+    """A generator that copied its training rows."""
+    leaking = tuple(
+        measurement(item["id"], 0.93, 0.01, control=0.5, baseline=0.5, better="lower")
+        if item["id"].startswith("privacy.dcr")
+        else measurement(item["id"], 0.41, 0.01, control=0.0, baseline=0.0, better="lower")
+        if item["id"] == "privacy.exact_match"
+        else item
+        for item in MEASUREMENTS
+    )
+    return report(measurements=leaking)
+
+
+def incomplete() -> dict[str, Any]:
+    """One attack that failed, and controls that were not run."""
+    return report(
+        measurements=tuple(
+            item for item in MEASUREMENTS if item["id"] != "privacy.attribute_inference"
+        ),
+        failures={"privacy.attribute_inference": "MemoryError: <b>no room</b> for 9,768 rows"},
+        controls=False,
+    )
+
+
+def without_target() -> dict[str, Any]:
+    return report(
+        measurements=tuple(item for item in MEASUREMENTS if item["family"] != "utility"),
+        target=None,
+    )
+
+
+def hostile() -> dict[str, Any]:
+    """Names and levels that try to be markup, or to turn the text around them."""
+    made = report(
+        columns=tuple((name, "categorical") for name in HOSTILE), target=HOSTILE[0], name=HOSTILE[0]
+    )
+    for chart in made["findings"]["charts"]["columns"]:
+        chart["levels"][: len(HOSTILE)] = HOSTILE
+    made["command"] = f"synthfactory run dataset.target={HOSTILE[0]}"
+    return made
+
+
+def wide(n_columns: int = 100) -> dict[str, Any]:
+    kinds = ("numerical", "categorical", "boolean", "datetime")
+    return report(columns=tuple((f"column_{at}", kinds[at % 4]) for at in range(n_columns)))
+
+
+def narrow() -> dict[str, Any]:
+    return report(columns=(("age", "numerical"),), target=None)
+
+
+ALL = {
+    "certified": certified,
+    "refused": refused,
+    "incomplete": incomplete,
+    "without_target": without_target,
+    "hostile": hostile,
+    "wide": wide,
+    "narrow": narrow,
+}

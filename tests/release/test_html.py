@@ -1,0 +1,194 @@
+"""The page: whole in every state, the same for the same report, and only text where text is due."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import html.parser
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import report_examples as examples
+
+from synthfactory.release import render_html, write_report
+
+Report = dict[str, Any]
+
+
+class Page(html.parser.HTMLParser):
+    """What a browser would make of a page: its tags, attributes and text."""
+
+    VOID = frozenset({"meta", "link", "br", "img", "path", "circle", "rect"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: set[str] = set()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        assert self.open == [], f"unclosed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.texts).split())
+
+
+@pytest.fixture(params=sorted(examples.ALL))
+def any_report(request: pytest.FixtureRequest) -> Report:
+    make: Callable[[], Report] = examples.ALL[request.param]
+    return make()
+
+
+def test_every_state_renders_as_well_formed_markup(any_report: Report) -> None:
+    Page(render_html(any_report))
+
+
+def test_the_same_report_gives_the_same_page(any_report: Report) -> None:
+    again = json.loads(json.dumps(any_report))
+    assert render_html(any_report) == render_html(again)
+
+
+def test_rendering_does_not_change_the_report(any_report: Report) -> None:
+    before = copy.deepcopy(any_report)
+    render_html(any_report)
+    assert any_report == before
+
+
+def test_nothing_is_loaded_from_anywhere(any_report: Report) -> None:
+    page = Page(render_html(any_report))
+    assert page.tags.isdisjoint({"script", "img", "iframe", "object", "embed", "form", "use"})
+    for tag, name, value in page.attributes:
+        assert not name.startswith("on"), f"<{tag} {name}>"
+        assert name != "style"
+        if name in ("href", "src", "xlink:href"):
+            assert value.startswith("#") or value == "data:,"
+
+
+def test_the_policy_allows_this_style_sheet_and_nothing_else() -> None:
+    text = render_html(examples.certified())
+    style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    policy = next(
+        value
+        for tag, name, value in Page(text).attributes
+        if tag == "meta" and name == "content" and "default-src" in value
+    )
+    assert policy.startswith("default-src 'none'; ")
+    assert f"style-src 'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+
+
+def test_hostile_names_stay_text() -> None:
+    page = Page(render_html(examples.hostile()))
+    assert "<img src=x onerror=alert(1)>" in page.text
+    assert "\"quoted\" & 'single'" in page.text
+    assert "عمر المريض" in page.text
+    assert "\u202e" not in page.text
+
+
+def test_every_claim_comes_with_what_it_does_not_prove() -> None:
+    report = examples.certified()
+    text = Page(render_html(report)).text
+    assert text.count("What this does not prove.") == len(report["findings"]["measurements"])
+    for item in report["notAssessed"]:
+        assert item["what"] in text
+
+
+@pytest.mark.parametrize("word", ["anonym", " safe", "gdpr", "compliant", "guarantee"])
+def test_no_word_claims_more_than_was_measured(any_report: Report, word: str) -> None:
+    assert word not in Page(render_html(any_report)).text.lower()
+
+
+def test_a_certified_report_says_so_and_how_many_rules() -> None:
+    text = Page(render_html(examples.certified())).text
+    assert "Certified" in text
+    assert "All 7 rules of the policy “Default” hold." in text
+
+
+def test_a_refusal_shows_each_missed_rule() -> None:
+    report = examples.refused()
+    text = Page(render_html(report)).text
+    assert "3 rules of 7 in the policy “Default” do not hold." in text
+    for rule in report["verdict"]["reasons"]:
+        assert rule["sentence"] in text
+
+
+def test_a_failed_measurement_is_shown_and_never_read_as_low_risk() -> None:
+    text = Page(render_html(examples.incomplete())).text
+    assert "Incomplete" in text
+    assert "1 measurement could not be made." in text
+    assert "MemoryError: <b>no room</b> for 9,768 rows" in text
+    assert "The controls were not run" in text
+
+
+def test_without_a_target_the_page_says_that_utility_was_not_measured() -> None:
+    text = Page(render_html(examples.without_target())).text
+    assert "No target column is declared" in text
+
+
+def test_the_officer_reads_a_sentence_in_numbers_out_of_a_hundred() -> None:
+    text = Page(render_html(examples.certified())).text
+    assert (
+        "Of 100 synthetic rows, 50.3 lie nearer to a training person than to somebody who was"
+        " never seen (49.6 to 51.0); chance is 50."
+    ) in text
+
+
+def test_columns_come_worst_first() -> None:
+    report = examples.certified()
+    text = render_html(report)
+    listed = re.findall(r'<th scope="row"><bdi>([^<]+)</bdi></th><td>', text)
+    by_score = sorted(report["findings"]["charts"]["columns"], key=lambda chart: chart["score"])
+    assert listed == [chart["name"] for chart in by_score]
+
+
+def test_a_hundred_columns_stay_within_the_budgets() -> None:
+    started = time.perf_counter()
+    text = render_html(examples.wide(100))
+    assert time.perf_counter() - started < 10
+    assert len(text.encode()) < 1_000_000
+
+
+def test_unknown_measurements_have_plain_words() -> None:
+    report = examples.certified()
+    report["findings"]["measurements"].append(
+        examples.measurement(
+            "privacy.singling_out", 0.01, 0.005, control=0.0, baseline=None, better="lower"
+        )
+    )
+    text = Page(render_html(report)).text
+    assert "Singling out" in text
+    assert "Measured 1.0 % (0.50 % to 1.5 %); control 0.0 %." in text
+
+
+def test_both_files_are_written(tmp_path: Path) -> None:
+    report = examples.certified()
+    write_report(tmp_path, report)
+    assert json.loads((tmp_path / "report.json").read_text()) == report
+    assert (tmp_path / "report.html").read_text() == render_html(report)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
