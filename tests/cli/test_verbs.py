@@ -1,0 +1,154 @@
+"""The verbs as a user types them, in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def synthfactory(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "synthfactory.cli", *words],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("verb", ["run", "inspect", "sample", "status", "verify", "keys", "policy"])
+def test_every_verb_explains_itself(verb: str) -> None:
+    done = synthfactory(verb, "--help")
+    assert done.returncode == 0
+    assert "exit codes:" in done.stdout
+
+
+def test_unknown_verb_is_a_usage_error() -> None:
+    done = synthfactory("rnu")
+    assert done.returncode == 2
+    assert "rnu" in done.stderr
+
+
+def test_show_prints_the_resolved_order_and_makes_nothing(tmp_path: Path) -> None:
+    done = synthfactory("run", "--show", "generator=tvae", "seed=4", cwd=tmp_path)
+    order = json.loads(done.stdout)
+    assert order["generator"]["_target_"] == "synthfactory.generators.TVAE"
+    assert order["seed"] == 4
+    assert list(tmp_path.iterdir()) == []
+
+
+BAD_TABLES = {
+    "empty.csv": (b"", "empty"),
+    "header.csv": (b"a,b\n", "row"),
+    "one_row.csv": (b"a,b\n1,2\n", "row"),
+    "duplicate.csv": (b"a,a\n" + b"1,2\n" * 50, "'a'"),
+    "latin1.csv": ("näme,b\n".encode("latin-1") + b"1,2\n" * 50, "UTF-8"),
+    "truncated.parquet": (b"PAR1\x00\x01\x02", "Parquet"),
+    "ragged.csv": (b"a,b\n1,2\n" * 20 + b"1,2,3\n", "3"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(BAD_TABLES))
+def test_bad_table_is_one_clear_error_and_writes_nothing(name: str, tmp_path: Path) -> None:
+    content, word = BAD_TABLES[name]
+    (tmp_path / name).write_bytes(content)
+    done = synthfactory("run", f"dataset.path={name}", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert word.lower() in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name]
+
+
+def test_missing_file_is_explained(tmp_path: Path) -> None:
+    done = synthfactory("run", "dataset.path=patients.csv", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "patients.csv" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_target_is_explained(people_csv: Path, tmp_path: Path) -> None:
+    words = ("run", f"dataset.path={people_csv}", "dataset.target=outcme")
+    done = synthfactory(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "did you mean 'outcome'" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_setting_is_explained(tmp_path: Path) -> None:
+    done = synthfactory("run", "generator.epoch=1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "did you mean 'generator.epochs'" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_folder_behind_a_file_is_explained(people_csv: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = synthfactory(
+        "run", f"dataset.path={people_csv}", "paths.runs=file/runs", "generator=independent",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode in (1, 2)
+    assert "set paths.runs" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/full").exists(), reason="needs root")
+def test_full_disk_is_explained_and_leaves_nothing_half_written(
+    people_csv: Path, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip("needs the right to mount a small disk")
+    try:
+        done = synthfactory(
+            "run", f"dataset.path={people_csv}", f"paths.runs={disk}", "generator=independent"
+        )
+        assert done.returncode in (1, 2)
+        assert "the disk is full" in done.stderr
+        assert not list(disk.glob("*/*/*.parquet"))
+        assert not list(disk.rglob("*.tmp"))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_inspect_writes_a_dataset_that_loads_back(people_csv: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / "dataset"
+    done = synthfactory("inspect", str(people_csv), "-o", str(folder / "people.yaml"))
+    assert done.returncode == 0, done.stderr
+    shown = synthfactory("run", "--show", "--config-dir", str(tmp_path / "mine"), "dataset=people")
+    assert json.loads(shown.stdout)["dataset"]["target"] == "outcome"
+
+
+def test_keys_new_is_private_and_never_overwrites(tmp_path: Path) -> None:
+    path = tmp_path / "issuer.pem"
+    done = synthfactory("keys", "new", str(path))
+    assert done.stdout.startswith("did:key:z6Mk")
+    assert path.stat().st_mode & 0o777 == 0o600
+    again = synthfactory("keys", "new", str(path))
+    assert again.returncode == 2
+    shown = synthfactory("keys", "show", str(path))
+    assert shown.stdout == done.stdout
+
+
+def test_policy_is_explained_with_reasons() -> None:
+    done = synthfactory("policy", "explain")
+    assert "privacy.dcr_share" in done.stdout
+    assert "because" in done.stdout.lower()
+
+
+def test_verify_of_no_folder_exits_with_2(tmp_path: Path) -> None:
+    assert synthfactory("verify", str(tmp_path / "absent")).returncode == 2
+
+
+def test_status_of_no_folder_exits_with_2(tmp_path: Path) -> None:
+    assert synthfactory("status", str(tmp_path / "absent")).returncode == 2

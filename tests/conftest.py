@@ -1,0 +1,59 @@
+"""Small real parts that many tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of further real tables, which lies beside a developer's checkout."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the folder of real tables {SHARED.relative_to(SHARED.parents[2])}")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def own_configuration_folder(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keep tests away from the user's keys."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+
+
+def make_people(n_rows: int, seed: int = 0) -> pd.DataFrame:
+    """A table with every kind of column, associations, and a target that can be predicted."""
+    chance = np.random.default_rng(seed)
+    age = chance.integers(18, 90, n_rows)
+    region = chance.choice(["north", "south", "east", "west"], n_rows, p=[0.5, 0.3, 0.15, 0.05])
+    smoker = chance.random(n_rows) < 0.3
+    pressure = 100 + 0.5 * age + 15 * smoker + chance.normal(0, 8, n_rows)
+    ill = chance.random(n_rows) < 1 / (1 + np.exp(-(pressure - 140) / 6))
+    frame = pd.DataFrame(
+        {
+            "patient": [f"P{number:06d}" for number in range(n_rows)],
+            "age": age,
+            "region": region,
+            "smoker": smoker,
+            "pressure": pressure.round(1),
+            "visit": pd.Timestamp("2024-01-01")
+            + pd.to_timedelta(chance.integers(0, 500, n_rows), unit="D"),
+            "outcome": np.where(ill, "ill", "well"),
+        }
+    )
+    frame.loc[chance.random(n_rows) < 0.05, "pressure"] = np.nan
+    return frame
+
+
+@pytest.fixture(scope="session")
+def people_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`make_people` as a CSV file of 3,000 rows."""
+    path = tmp_path_factory.mktemp("people") / "people.csv"
+    make_people(3_000).to_csv(path, index=False)
+    return path
