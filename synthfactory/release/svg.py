@@ -74,7 +74,7 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     >>> nice_ticks(0.47, 0.53, 4)
     [0.48, 0.5, 0.52]
     """
-    if not low < high:
+    if not high - low > 1e-9 * max(abs(low), abs(high)):
         return [low]
     rough = (high - low) / max(count, 1)
     power = 10.0 ** math.floor(math.log10(rough))
@@ -264,13 +264,19 @@ def histogram(
         body.append(_text(box[0] - 5, y + 3.5, number(tick, "share"), "tick", anchor="end"))
     body.extend(_overlaid(real, synthetic, box=box))
     n_bins = max(len(real), 1)
-    every = max(1, math.ceil(n_bins / 4))
-    for index in range(0, n_bins + 1, every):
-        if index < len(edge_labels):
-            x = box[0] + box[2] * index / n_bins
-            body.append(
-                _text(x, height - 12, short(edge_labels[index], 12), "tick", anchor="middle")
+    right = box[0] + box[2]
+    fitting = 2 if max((len(label) for label in edge_labels), default=0) > 8 else 4
+    for index in range(0, min(n_bins + 1, len(edge_labels)), max(1, math.ceil(n_bins / fitting))):
+        x = box[0] + box[2] * index / n_bins
+        body.append(
+            _text(
+                x,
+                height - 12,
+                short(edge_labels[index], 12),
+                "tick",
+                anchor="end" if right - x < 1 else "start" if index == 0 else "middle",
             )
+        )
     return figure(body, width=width, height=height, title=title, css_class="histogram")
 
 
@@ -284,15 +290,17 @@ def level_bars(
     levels, real, synthetic : sequence of shape (n_levels,)
     """
     row_height, top = 24.0, 4.0
-    width, left, right = 340.0, 128.0, 296.0
+    written = [short(level, 20) for level in levels]
+    width, right = 340.0, 292.0
+    left = 12 + 6.0 * max((len(level) for level in written), default=0)
     height = top + row_height * len(levels) + 4
     x = _scale((0.0, max((*real, *synthetic, 1e-9))), (0.0, right - left))
     body: list[Markup | str] = []
     for index, (level, real_share, synthetic_share) in enumerate(
-        zip(levels, real, synthetic, strict=True)
+        zip(written, real, synthetic, strict=True)
     ):
         y = top + row_height * index
-        body.append(_text(left - 8, y + 14, short(level, 20), "label", anchor="end"))
+        body.append(_text(left - 8, y + 14, level, "label", anchor="end"))
         body.append(_bar("real-bar", left, y + 2, x(real_share)))
         body.append(_bar("synthetic-bar", left, y + 11, x(synthetic_share)))
         at = left + x(max(real_share, synthetic_share)) + 5
