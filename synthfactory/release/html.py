@@ -169,6 +169,7 @@ def _measurement_row(finding: Json, report: Json) -> dict[str, Any]:
         "question": said.question,
         "sentence": said.sentence(finding),
         "limits": said.limits,
+        "remedy": said.remedy,
         "value": words.measured(finding["estimate"], unit),
         "interval": words.span(finding, lambda value: words.measured(value, unit)),
         "confidence": words.number(finding.get("confidence", 0.95), "share"),

@@ -31,6 +31,8 @@ class Words:
         From a measurement (as a dictionary) to one sentence with its numbers.
     limits
         What a good value does not prove.
+    remedy
+        What to try when its rule is missed.
     control, baseline
         What the measurement's control and baseline stand for.
     """
@@ -39,7 +41,8 @@ class Words:
     question: str
     sentence: Callable[[Json], str]
     limits: str
-    control: str = "never-seen real data"
+    remedy: str = ""
+    control: str = "Fresh real rows"
     baseline: str = "chance"
 
 
@@ -262,7 +265,8 @@ METRICS: dict[str, Words] = {
         question="Does each column on its own look like the original?",
         sentence=_column_shapes,
         limits="Columns can each look right while the rows make no sense together.",
-        control="a fresh sample of real rows",
+        remedy="Train longer (generator.epochs), or compare with another generator.",
+        control="Fresh real rows",
         baseline="no agreement",
     ),
     "fidelity.pair_trends": Words(
@@ -270,7 +274,8 @@ METRICS: dict[str, Words] = {
         question="Do pairs of columns move together as in the original?",
         sentence=_pair_trends,
         limits="Relations among three or more columns are not seen here.",
-        control="a fresh sample of real rows",
+        remedy="Train longer (generator.epochs), or compare with another generator.",
+        control="Fresh real rows",
         baseline="independent columns",
     ),
     "fidelity.association": Words(
@@ -278,7 +283,8 @@ METRICS: dict[str, Words] = {
         question="How much of the dependence between columns survives?",
         sentence=_association,
         limits="It looks at the strength of pairwise dependence, not at its form.",
-        control="a fresh sample of real rows",
+        remedy="Train longer (generator.epochs), or compare with another generator.",
+        control="Fresh real rows",
         baseline="independent columns",
     ),
     "fidelity.two_sample_auc": Words(
@@ -286,7 +292,8 @@ METRICS: dict[str, Words] = {
         question="Can a trained classifier tell synthetic rows from real ones?",
         sentence=_two_sample,
         limits="Another, stronger classifier may see differences that this one missed.",
-        control="real against real rows",
+        remedy="See which columns stand out in the table of columns below.",
+        control="Fresh real rows",
         baseline="chance",
     ),
     "privacy.exact_match": Words(
@@ -294,7 +301,8 @@ METRICS: dict[str, Words] = {
         question="Are training rows repeated word for word?",
         sentence=_exact_match,
         limits="A copy with a small change is no exact copy: the distance tests look for those.",
-        control="rows never seen",
+        remedy="Declare identifiers as such, and use a generator that stores no rows.",
+        control="Fresh real rows",
         baseline="no copying",
     ),
     "privacy.dcr_share": Words(
@@ -305,7 +313,8 @@ METRICS: dict[str, Words] = {
             "A distance test may refuse a dataset but never clears one: leaks that do not show as"
             " nearness (a constant shift, rare details) pass it (arXiv 2505.01524)."
         ),
-        control="fresh real rows",
+        remedy="Do not release. Train for fewer epochs, or on more rows.",
+        control="Fresh real rows",
         baseline="chance",
     ),
     "privacy.dcr_share_aligned": Words(
@@ -313,7 +322,8 @@ METRICS: dict[str, Words] = {
         question="Would copies show once shifts and rescalings are undone?",
         sentence=_dcr_share_aligned,
         limits="Copies disguised by anything but a monotone change per column are not found here.",
-        control="fresh real rows",
+        remedy="Do not release. Train for fewer epochs, or on more rows.",
+        control="Fresh real rows",
         baseline="chance",
     ),
     "privacy.attribute_inference": Words(
@@ -324,7 +334,8 @@ METRICS: dict[str, Words] = {
             "The attacker here knows all other columns and uses one family of models; attackers"
             " with other knowledge were not played."
         ),
-        control="persons never seen",
+        remedy="Do not release. Train for fewer epochs, or leave that attribute out.",
+        control="Fresh real rows",
         baseline="no effect of taking part",
     ),
     "utility.tstr": Words(
@@ -332,7 +343,8 @@ METRICS: dict[str, Words] = {
         question="Do models trained on the synthetic rows work on real ones?",
         sentence=_tstr,
         limits="It speaks about predicting the one target that was declared.",
-        control="trained on real rows",
+        remedy="Train longer, or release more rows (rows).",
+        control="Trained on real",
         baseline="guessing",
     ),
     "utility.retained": Words(
@@ -340,7 +352,8 @@ METRICS: dict[str, Words] = {
         question="How much of what can be learnt from the real rows is still there?",
         sentence=_retained,
         limits="Other questions to the data may keep more, or less.",
-        control="trained on real rows",
+        remedy="Train longer, or release more rows (rows).",
+        control="Trained on real",
         baseline="guessing",
     ),
 }
