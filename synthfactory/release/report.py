@@ -23,9 +23,9 @@ from synthfactory.release import words
 
 if TYPE_CHECKING:
     from synthfactory.certification import Policy, Verdict
-    from synthfactory.evaluation import Findings
+    from synthfactory.evaluation import Evaluation, Findings
     from synthfactory.generators import Generator
-    from synthfactory.tables import Dataset, Schema
+    from synthfactory.tables import Dataset, Schema, Split
 
 Outcome = Literal["certified", "refused", "incomplete"]
 
@@ -43,6 +43,10 @@ class AnOrder(Protocol):
     def generator(self) -> Generator: ...
     @property
     def policy(self) -> Policy: ...
+    @property
+    def split(self) -> Split: ...
+    @property
+    def evaluation(self) -> Evaluation: ...
     def to_dict(self) -> dict[str, Any]: ...
 
 
@@ -90,7 +94,7 @@ def build_report(
             "outcome": outcome_of(measured, decided),
             "dataset": describe_dataset(order.dataset, schema, split),
             "order": public_order(ordered),
-            "command": command_of(ordered, order.dataset, order.generator),
+            "command": command_of(order),
             "split": dict(split),
             "generator": describe_generator(order.generator),
             "findings": measured,
@@ -183,23 +187,23 @@ def public_order(order: Mapping[str, Any]) -> dict[str, Any]:
     return public
 
 
-def command_of(order: Mapping[str, Any], dataset: Dataset, generator: Generator) -> str:
+def command_of(order: AnOrder) -> str:
     """The command that makes the same release again, with every value that is not a default."""
-    embedded = dataset.path.startswith("package:")
-    chosen = [f"dataset={dataset.name}"] if embedded else ["dataset.path=<the confidential table>"]
-    if not embedded and dataset.target:
-        chosen.append(f"dataset.target={dataset.target}")
-    chosen.append(f"generator={generator.name}")
+    dataset = order.dataset
+    if dataset.path.startswith("package:"):
+        chosen = [f"dataset={dataset.name}"]
+    else:
+        chosen = ["dataset.path=<the confidential table>"]
+        chosen += [f"dataset.target={dataset.target}"] if dataset.target else []
+    chosen += [f"generator={order.generator.name}", *_changed("generator", order.generator)]
+    chosen += [f"policy={order.policy.id}"]
+    chosen += [*_changed("evaluation", order.evaluation), *_changed("split", order.split)]
+    values = order.to_dict()
     chosen += [
-        f"generator.{name}={_override(value)}"
-        for name, value in describe_generator(generator)["parameters"].items()
-        if value != _default_of(generator, name)
+        f"{name}={_override(values[name])}"
+        for name in ("seed", "rows", "rows_per_shard", "threads", "device")
+        if values.get(name) is not None
     ]
-    for name in ("policy", "evaluation", "split"):
-        chosen += _group_overrides(name, order.get(name))
-    for name in ("seed", "rows", "rows_per_shard", "threads", "device"):
-        if order.get(name) is not None:
-            chosen.append(f"{name}={_override(order[name])}")
     return " ".join(["synthfactory run", *(shlex.quote(part) for part in chosen)])
 
 
@@ -238,45 +242,19 @@ def loss_curve(losses: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     }
 
 
-def _group_overrides(group: str, value: Any) -> list[str]:
-    """Overrides of a group: its name, or the fields that differ from its class's defaults."""
-    if group == "policy":
-        name = value.get("id") if isinstance(value, Mapping) else value
-        return [f"policy={name}"] if name else []
-    if not isinstance(value, Mapping):
-        return []
-    defaults = _defaults_of_target(str(value.get("_target_", "")))
+def _changed(group: str, spec: Any) -> list[str]:
+    """Overrides of the fields of a specification that differ from its class's defaults."""
     return [
-        f"{group}.{name}={_override(item)}"
-        for name, item in value.items()
-        if name != "_target_" and name in defaults and _plain(item) != defaults[name]
+        f"{group}.{item.name}={_override(getattr(spec, item.name))}"
+        for item in dataclasses.fields(spec)
+        if _plain(getattr(spec, item.name)) != _default_of(item)
     ]
 
 
-def _defaults_of_target(target: str) -> dict[str, Any]:
-    """The default values of one of our own specifications, by its public name."""
-    from synthfactory import evaluation, tables
-
-    known = {
-        "synthfactory.evaluation.Evaluation": evaluation.Evaluation,
-        "synthfactory.tables.Split": tables.Split,
-    }
-    if target not in known:
-        return {}
-    default = known[target]()
-    return {
-        field.name: _plain(getattr(default, field.name)) for field in dataclasses.fields(default)
-    }
-
-
-def _default_of(spec: Any, name: str) -> Any:
-    for field in dataclasses.fields(spec):
-        if field.name == name:
-            if field.default is not dataclasses.MISSING:
-                return _plain(field.default)
-            if field.default_factory is not dataclasses.MISSING:
-                return _plain(field.default_factory())
-    return dataclasses.MISSING
+def _default_of(item: dataclasses.Field[Any]) -> Any:
+    if item.default_factory is not dataclasses.MISSING:
+        return _plain(item.default_factory())
+    return _plain(item.default)
 
 
 def _override(value: Any) -> str:

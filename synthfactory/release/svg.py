@@ -459,7 +459,7 @@ def _spread(
 def _interval_mark(interval: Interval, x: _Scale, y: float) -> str:
     return (
         _whisker(interval, x, y, "synthetic", cap=8.0)
-        + f'<circle class="synthetic-mark" cx="{_n(x(interval.estimate))}" cy="{_n(y)}" r="5.5"/>'
+        + f'<circle class="synthetic-mark" cx="{_n(x(interval.estimate))}" cy="{_n(y)}" r="4.5"/>'
     )
 
 
