@@ -1,0 +1,207 @@
+"""What a generator is: a frozen specification that learns a model, and a model that samples."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from synthfactory.errors import OrderError, TrainingError, did_you_mean
+from synthfactory.tables import Schema, Table
+
+MODEL_FILE = "model.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a fit is.
+
+    Parameters
+    ----------
+    step, steps
+        Done and planned optimiser steps.
+    losses
+        Mean of each loss since the last report.
+    seconds
+        Wall time since the fit began.
+    """
+
+    step: int
+    steps: int
+    losses: Mapping[str, float]
+    seconds: float
+
+    @property
+    def in_words(self) -> str:
+        """The losses as one line."""
+        return " ".join(f"{name} {value:.3f}" for name, value in self.losses.items())
+
+
+Callback = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generator(abc.ABC):
+    """A specification: its fields are its hyperparameters, nothing is fitted in it."""
+
+    name: ClassVar[str]
+    licence: ClassVar[str] = "Apache-2.0"
+    reference: ClassVar[str] = ""
+
+    @abc.abstractmethod
+    def fit(
+        self,
+        table: Table,
+        *,
+        seed: int,
+        device: str = "auto",
+        threads: int = 2,
+        callback: Callback | None = None,
+    ) -> Model:
+        """Learn ``table``.
+
+        Parameters
+        ----------
+        table
+            Rows to learn; identifier columns are not looked at.
+        seed
+            Root of the fit's streams of chance.
+        device
+            ``auto`` (a GPU when there is one), ``cpu``, ``cuda`` or ``cuda:<i>``.
+        threads
+            Processor threads; another count changes the last bits of the result.
+        callback
+            Called now and then with the `Progress`.
+
+        Raises
+        ------
+        TrainingError
+            When the table cannot be learnt, or the losses are no numbers any more.
+        """
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """The fields by name, JSON-able."""
+        return {
+            field.name: list(value) if isinstance(value, tuple) else value
+            for field in dataclasses.fields(self)
+            for value in [getattr(self, field.name)]
+        }
+
+
+class Model(abc.ABC):
+    """Something learnt; it holds parameters, never rows (`Bootstrap` apart, which says so)."""
+
+    kind: ClassVar[str]
+    schema: Schema
+    spec: Generator
+
+    @abc.abstractmethod
+    def sample(
+        self,
+        n_rows: int,
+        *,
+        seed: int,
+        shard: int = 0,
+        first_row: int = 0,
+        conditions: Mapping[str, Any] | None = None,
+    ) -> Table:
+        """Draw rows.
+
+        Parameters
+        ----------
+        n_rows
+            How many.
+        seed, shard
+            Address of the stream of chance: the same pair gives the same rows.
+        first_row
+            Number of the first row over all shards; identifiers count from it.
+        conditions
+            Values that every row must have, by discrete column.
+
+        Raises
+        ------
+        OrderError
+            When a condition names no discrete column or no level of it, or cannot be met.
+        """
+
+    @abc.abstractmethod
+    def save(self, path: str | Path) -> None:
+        """Write the model into the folder ``path``: JSON and safetensors, no pickle."""
+
+    @classmethod
+    @abc.abstractmethod
+    def load(cls, path: Path, document: Mapping[str, Any]) -> Model:
+        """The inverse of `save`; ``document`` is the content of ``model.json``."""
+
+    def _repr_html_(self) -> str:
+        return f"<code>{type(self.spec).__name__}</code> of {len(self.schema.columns)} columns"
+
+
+def check_conditions(schema: Schema, conditions: Mapping[str, Any] | None) -> dict[str, int]:
+    """Conditions as codes by column.
+
+    Raises
+    ------
+    OrderError
+        For a column that is not discrete, or a level that it does not have.
+    """
+    codes: dict[str, int] = {}
+    for name, value in (conditions or {}).items():
+        names = [column.name for column in schema.discrete]
+        if name not in names:
+            raise OrderError(
+                f"Rows can be conditioned on discrete columns, not on '{name}'"
+                f"{did_you_mean(name, names)}"
+            )
+        column = schema.column(name)
+        if value is None and column.nullable:
+            codes[name] = len(column.categories)
+            continue
+        texts = [str(level) for level in column.categories]
+        if str(value) not in texts:
+            raise OrderError(
+                f"Column '{name}' has no level '{value}'{did_you_mean(str(value), texts)}"
+            )
+        codes[name] = texts.index(str(value))
+    return codes
+
+
+def check_learnable(table: Table) -> None:
+    """Refuse a table that holds nothing to learn.
+
+    Raises
+    ------
+    TrainingError
+        For no rows, or for identifiers only.
+    """
+    if table.n_rows == 0:
+        raise TrainingError("There are no rows to learn from.")
+    if not table.schema.numeric and not table.schema.discrete:
+        raise TrainingError("The table holds identifiers only, which are never learnt.")
+
+
+def expect_number(
+    owner: str,
+    name: str,
+    value: object,
+    *,
+    minimum: float,
+    integer: bool = False,
+    above: bool = False,
+) -> None:
+    """Check a hyperparameter.
+
+    Raises
+    ------
+    OrderError
+        With what was expected and what came.
+    """
+    kinds = (int,) if integer else (int, float)
+    fits = isinstance(value, kinds) and not isinstance(value, bool)
+    if not fits or value < minimum or (above and value == minimum):  # type: ignore[operator]
+        what = "a whole number" if integer else "a number"
+        span = f"above {minimum}" if above else f"of at least {minimum}"
+        raise OrderError(f"{owner}.{name}: expected {what} {span}, got {value!r}.")

@@ -1,0 +1,146 @@
+"""The networks of CTGAN and TVAE; every draw, initial weights included, from a given stream.
+
+Legend: B batch rows, W encoded width, C condition width, Z latent width, H hidden width,
+P rows of one pac, G = B / P pacs.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def linear(n_in: int, n_out: int, stream: torch.Generator) -> nn.Linear:
+    """A linear layer with uniform initial weights of variance 1 / (3 n_in), torch's default."""
+    layer = nn.utils.skip_init(nn.Linear, n_in, n_out)
+    bound = 1.0 / math.sqrt(n_in)
+    with torch.no_grad():
+        layer.weight.uniform_(-bound, bound, generator=stream)
+        layer.bias.uniform_(-bound, bound, generator=stream)
+    return layer
+
+
+class Residual(nn.Module):
+    """``cat(relu(batchnorm(fc(x))), x)``, Xu et al. 2019, section 4.4."""
+
+    def __init__(self, n_in: int, n_out: int, stream: torch.Generator) -> None:
+        super().__init__()
+        self.fc = linear(n_in, n_out, stream)
+        self.norm = nn.BatchNorm1d(n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """**Shape** (B, n_in) to (B, n_out + n_in)."""
+        return torch.cat([F.relu(self.norm(self.fc(x))), x], dim=1)
+
+
+class GeneratorNetwork(nn.Module):
+    """Noise and condition in, logits of an encoded row out."""
+
+    def __init__(
+        self, n_in: int, hidden: Sequence[int], width: int, stream: torch.Generator
+    ) -> None:
+        super().__init__()
+        blocks = []
+        for size in hidden:
+            blocks.append(Residual(n_in, size, stream))
+            n_in += size
+        self.blocks = nn.Sequential(*blocks)
+        self.out = linear(n_in, width, stream)
+
+    def forward(self, z_BZC: Tensor) -> Tensor:
+        """**Shape** (B, Z + C) to (B, W)."""
+        logits_BW: Tensor = self.out(self.blocks(z_BZC))
+        return logits_BW
+
+
+class Discriminator(nn.Module):
+    """Judges P rows together (PacGAN, Lin et al. 2018, arXiv 1712.04086)."""
+
+    def __init__(
+        self, width: int, pac: int, hidden: Sequence[int], dropout: float, stream: torch.Generator
+    ) -> None:
+        super().__init__()
+        sizes = [width * pac, *hidden]
+        self.pac = pac
+        self.dropout = dropout
+        self.layers = nn.ModuleList(
+            linear(n_in, n_out, stream) for n_in, n_out in zip(sizes, sizes[1:], strict=False)
+        )
+        self.out = linear(sizes[-1], 1, stream)
+
+    def forward(self, x_GP: Tensor, stream: torch.Generator) -> Tensor:
+        """**Shape** (G, P * (W + C)) to (G,); dropout is drawn from ``stream``."""
+        for layer in self.layers:
+            x_GP = F.leaky_relu(layer(x_GP), 0.2)
+            x_GP = x_GP * _dropout_mask(x_GP, self.dropout, stream)
+        score_G: Tensor = self.out(x_GP).squeeze(1)
+        return score_G
+
+
+def _dropout_mask(x: Tensor, share: float, stream: torch.Generator) -> Tensor:
+    """Zeros with probability ``share``, else ``1 / (1 - share)``; from a stream of its own."""
+    kept = torch.rand(x.shape, generator=stream, device=x.device) >= share
+    return kept.to(x.dtype) / (1.0 - share)
+
+
+class Perceptron(nn.Module):
+    """Linear layers with ReLU between them: TVAE's encoder and decoder."""
+
+    def __init__(
+        self, n_in: int, hidden: Sequence[int], n_out: int, stream: torch.Generator
+    ) -> None:
+        super().__init__()
+        sizes = [n_in, *hidden]
+        self.layers = nn.ModuleList(
+            linear(a, b, stream) for a, b in zip(sizes, sizes[1:], strict=False)
+        )
+        self.out = linear(sizes[-1], n_out, stream)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """**Shape** (B, n_in) to (B, n_out)."""
+        for layer in self.layers:
+            x = F.relu(layer(x))
+        result: Tensor = self.out(x)
+        return result
+
+
+class Average:
+    """An exponential moving average of a network's weights, for sampling.
+
+    The last iterate of an adversarial game circles around a solution; its average lies nearer
+    (Yazıcı et al. 2019, arXiv 1806.04498).
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network = copy.deepcopy(network)
+        self._decay = decay
+        self._steps = 0
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Take one more iterate in; early ones weigh more, so that the start is forgotten."""
+        self._steps += 1
+        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
+        ours, theirs = list(self.network.parameters()), list(network.parameters())
+        torch._foreach_lerp_(ours, theirs, 1.0 - decay)
+
+
+def draw_categories(logits_BW: Tensor, sizes: Sequence[int], stream: torch.Generator) -> Tensor:
+    """**Shape** (B, S): for each span a code, drawn by the softmax of its logits.
+
+    The largest of logit plus Gumbel noise is such a draw (Jang et al. 2017, arXiv 1611.01144, eq. 1).
+    """
+    noisy = logits_BW + gumbel(logits_BW, stream)
+    return torch.stack([part.argmax(dim=1) for part in noisy.split(list(sizes), dim=1)], dim=1)
+
+
+def gumbel(like: Tensor, stream: torch.Generator) -> Tensor:
+    """Gumbel noise of the same shape."""
+    exponential = torch.empty_like(like).exponential_(generator=stream)
+    # A draw of exactly 0 would be an infinite logit.
+    return -exponential.clamp_min_(1e-20).log_()

@@ -1,0 +1,165 @@
+"""A table as the networks see it: scalars and codes, and the spans that codes fill.
+
+Legend: B batch rows, M numeric columns, S spans (one per column), W encoded width (M scalars, then
+the spans one-hot), C condition width (the spans of discrete columns).
+
+Rows are kept as codes; a dense one-hot exists for one batch at a time only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from synthfactory.generators.modes import ColumnModes, fit_modes
+from synthfactory.seeds import numpy_stream
+from synthfactory.tables import Encoded, Encoder, Schema, Table
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Representation:
+    """How a table of one schema becomes the networks' rows, and back.
+
+    Parameters
+    ----------
+    schema
+        The table's schema.
+    modes
+        One per numeric column.
+    level_counts
+        For each discrete column, how often each code occurs in the learnt rows.
+    """
+
+    schema: Schema
+    modes: tuple[ColumnModes, ...]
+    level_counts: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def fit(cls, table: Table) -> Representation:
+        """The representation of a table's rows."""
+        encoder = Encoder(table.schema)
+        encoded = encoder.encode(table)
+        counts = tuple(
+            tuple(np.bincount(encoded.codes[:, place], minlength=size).tolist())
+            for place, size in enumerate(encoder.cardinalities)
+        )
+        return cls(
+            schema=table.schema,
+            modes=fit_modes(encoded.numbers, encoder.numeric),
+            level_counts=counts,
+        )
+
+    @property
+    def n_numeric(self) -> int:
+        """M."""
+        return len(self.modes)
+
+    @property
+    def span_sizes(self) -> list[int]:
+        """**Shape** (S,): modes of numeric columns, then levels of discrete ones."""
+        return [column.n_modes for column in self.modes] + self.level_sizes
+
+    @property
+    def level_sizes(self) -> list[int]:
+        """Levels of each discrete column, the missing state included."""
+        return [len(counts) for counts in self.level_counts]
+
+    @property
+    def width(self) -> int:
+        """W."""
+        return self.n_numeric + sum(self.span_sizes)
+
+    @property
+    def condition_width(self) -> int:
+        """C."""
+        return sum(self.level_sizes)
+
+    def encode(self, table: Table, *, seed: int) -> Rows:
+        """The rows of a table; the mode of a value is drawn once, by responsibility."""
+        encoded = Encoder(self.schema).encode(table)
+        scalars = np.zeros((len(encoded), self.n_numeric), dtype=np.float32)
+        codes = np.zeros((len(encoded), len(self.span_sizes)), dtype=np.int64)
+        for place, column in enumerate(self.modes):
+            chance = numpy_stream(seed, "modes", place)
+            scalars[:, place], codes[:, place] = column.encode(encoded.numbers[:, place], chance)
+        codes[:, self.n_numeric :] = encoded.codes
+        return Rows(scalars_BM=torch.from_numpy(scalars), codes_BS=torch.from_numpy(codes))
+
+    def decode(self, rows: Rows, *, seed: int, first_row: int) -> Table:
+        """Rows as a table."""
+        scalars = rows.scalars_BM.double().cpu().numpy()
+        codes = rows.codes_BS.cpu().numpy()
+        numbers = np.empty((len(codes), self.n_numeric))
+        for place, column in enumerate(self.modes):
+            numbers[:, place] = column.decode(scalars[:, place], codes[:, place])
+        encoded = Encoded(numbers=numbers, codes=codes[:, self.n_numeric :].astype(np.int32))
+        return Encoder(self.schema).decode(encoded, seed=seed, first_row=first_row)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able parameters."""
+        return {
+            "schema": self.schema.to_dict(),
+            "modes": [column.to_dict() for column in self.modes],
+            "level_counts": [list(counts) for counts in self.level_counts],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Representation:
+        """The inverse of `to_dict`."""
+        return cls(
+            schema=Schema.from_dict(values["schema"]),
+            modes=tuple(ColumnModes.from_dict(column) for column in values["modes"]),
+            level_counts=tuple(tuple(counts) for counts in values["level_counts"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rows:
+    """Rows as the networks see them.
+
+    Parameters
+    ----------
+    scalars_BM
+        Position within the mode, -1 to 1.
+    codes_BS
+        Mode of each numeric column, then level of each discrete one.
+    """
+
+    scalars_BM: Tensor
+    codes_BS: Tensor
+
+    def __len__(self) -> int:
+        return len(self.codes_BS)
+
+    def to(self, device: torch.device) -> Rows:
+        """The same rows on a device."""
+        return Rows(scalars_BM=self.scalars_BM.to(device), codes_BS=self.codes_BS.to(device))
+
+    def dense(self, picked_B: Tensor, offsets_S: Tensor, width: int) -> Tensor:
+        """**Shape** (B, W): the picked rows with their codes one-hot."""
+        n_numeric = self.scalars_BM.shape[1]
+        x_BW = torch.zeros(len(picked_B), width, device=picked_B.device)
+        x_BW[:, :n_numeric] = self.scalars_BM[picked_B]
+        return x_BW.scatter_(1, self.codes_BS[picked_B] + offsets_S, 1.0)
+
+    @staticmethod
+    def cat(parts: list[Rows]) -> Rows:
+        """Rows one below the other."""
+        return Rows(
+            scalars_BM=torch.cat([part.scalars_BM for part in parts]),
+            codes_BS=torch.cat([part.codes_BS for part in parts]),
+        )
+
+
+def offsets(sizes: list[int], start: int = 0) -> list[int]:
+    """Where each span begins.
+
+    >>> offsets([3, 2, 4], start=1)
+    [1, 4, 6]
+    """
+    return [start + sum(sizes[:place]) for place in range(len(sizes))]
