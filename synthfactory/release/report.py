@@ -87,7 +87,7 @@ def build_report(
     measured = findings.to_dict()
     decided = verdict.to_dict()
     ordered = order.to_dict()
-    return _without_nan(
+    report: dict[str, Any] = _without_nan(
         {
             "format": FORMAT,
             "version": __version__,
@@ -113,6 +113,7 @@ def build_report(
             "glossary": dict(words.GLOSSARY),
         }
     )
+    return report
 
 
 def outcome_of(findings: Mapping[str, Any], verdict: Mapping[str, Any]) -> Outcome:
@@ -160,11 +161,8 @@ def describe_generator(generator: Generator) -> dict[str, Any]:
     return {
         "name": generator.name,
         "licence": generator.licence,
-        "paper": getattr(generator, "paper", ""),
-        "parameters": {
-            field.name: _plain(getattr(generator, field.name))
-            for field in dataclasses.fields(generator)  # type: ignore[arg-type]
-        },
+        "paper": generator.reference,
+        "parameters": _plain(generator.hyperparameters()),
     }
 
 

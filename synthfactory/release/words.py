@@ -67,7 +67,7 @@ def is_share(unit: str) -> bool:
     >>> is_share("share of rows"), is_share("AUC")
     (True, False)
     """
-    return unit.split(" ")[0].strip(",") in {"share", "rate", "proportion", "fraction"}
+    return unit.split(" ")[0].strip(",") in {"share", "rate", "proportion", "similarity"}
 
 
 def measured(value: float | None, unit: str = "") -> str:

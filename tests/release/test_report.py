@@ -42,7 +42,10 @@ class Learner:
     generator_dims: tuple[int, ...] = (256, 256)
     name = "ctgan"
     licence = "Apache-2.0"
-    paper = "arXiv:1907.00503"
+    reference = "arXiv:1907.00503"
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
 
 
 SECRETIVE = Schema(
