@@ -16,6 +16,8 @@ from typing import Any
 
 Json = Mapping[str, Any]
 
+_SHARES = frozenset({"share", "rate", "rates", "proportion", "similarity"})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
@@ -64,10 +66,10 @@ def number(value: float | None, unit: str = "") -> str:
 def is_share(unit: str) -> bool:
     """Whether a unit is a part of a whole, written in percent.
 
-    >>> is_share("share of rows"), is_share("AUC")
-    (True, False)
+    >>> is_share("share of rows"), is_share("difference of success rates"), is_share("AUC")
+    (True, True, False)
     """
-    return unit.split(" ")[0].strip(",") in {"share", "rate", "proportion", "similarity"}
+    return not _SHARES.isdisjoint(unit.replace(",", " ").split())
 
 
 def measured(value: float | None, unit: str = "") -> str:
@@ -209,8 +211,8 @@ def _two_sample(finding: Json) -> str:
 
 def _exact_match(finding: Json) -> str:
     return (
-        f"Of 100 synthetic rows, {points(finding['estimate'])} more are identical to a training row"
-        f" than to a row never seen ({span(finding, points)}); with no copying it is about 0."
+        f"Of 100 synthetic rows, {points(finding['estimate'])} more repeat a training row word for"
+        f" word than coincidence explains ({span(finding, points)}); without copying it is about 0."
     )
 
 
@@ -230,8 +232,10 @@ def _dcr_share_aligned(finding: Json) -> str:
 
 
 def _attribute_inference(finding: Json) -> str:
+    secret = (finding.get("details") or {}).get("worst")
+    hidden = f"a hidden “{plain_text(secret)}”" if secret else "a hidden attribute"
     return (
-        "Guessing a hidden attribute with the help of the synthetic rows succeeds"
+        f"Guessing {hidden} with the help of the synthetic rows succeeds"
         f" {points(finding['estimate'])} times in 100 more often for training persons than for"
         f" persons never seen ({span(finding, points)}); 0 means that taking part changes nothing."
     )
