@@ -7,6 +7,7 @@ P rows of one pac, G = B / P pacs.
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 def linear(n_in: int, n_out: int, stream: torch.Generator) -> nn.Linear:
     """A linear layer with uniform initial weights of variance 1 / (3 n_in), torch's default."""
-    layer = nn.utils.skip_init(nn.Linear, n_in, n_out)
+    layer = nn.Linear(n_in, n_out, device="meta").to_empty(device="cpu")
     bound = 1.0 / math.sqrt(n_in)
     with torch.no_grad():
         layer.weight.uniform_(-bound, bound, generator=stream)
@@ -69,7 +70,7 @@ class Discriminator(nn.Module):
         self.pac = pac
         self.dropout = dropout
         self.layers = nn.ModuleList(
-            linear(n_in, n_out, stream) for n_in, n_out in zip(sizes, sizes[1:], strict=False)
+            linear(n_in, n_out, stream) for n_in, n_out in itertools.pairwise(sizes)
         )
         self.out = linear(sizes[-1], 1, stream)
 
@@ -97,7 +98,7 @@ class Perceptron(nn.Module):
         super().__init__()
         sizes = [n_in, *hidden]
         self.layers = nn.ModuleList(
-            linear(a, b, stream) for a, b in zip(sizes, sizes[1:], strict=False)
+            linear(a, b, stream) for a, b in itertools.pairwise(sizes)
         )
         self.out = linear(sizes[-1], n_out, stream)
 
@@ -126,14 +127,16 @@ class Average:
         """Take one more iterate in; early ones weigh more, so that the start is forgotten."""
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
-        ours, theirs = list(self.network.parameters()), list(network.parameters())
+        ours: list[Tensor] = list(self.network.parameters())
+        theirs: list[Tensor] = list(network.parameters())
         torch._foreach_lerp_(ours, theirs, 1.0 - decay)
 
 
 def draw_categories(logits_BW: Tensor, sizes: Sequence[int], stream: torch.Generator) -> Tensor:
     """**Shape** (B, S): for each span a code, drawn by the softmax of its logits.
 
-    The largest of logit plus Gumbel noise is such a draw (Jang et al. 2017, arXiv 1611.01144, eq. 1).
+    The largest of logit plus Gumbel noise is such a draw (Jang et al. 2017,
+    arXiv 1611.01144, equation 1).
     """
     noisy = logits_BW + gumbel(logits_BW, stream)
     return torch.stack([part.argmax(dim=1) for part in noisy.split(list(sizes), dim=1)], dim=1)
@@ -141,6 +144,6 @@ def draw_categories(logits_BW: Tensor, sizes: Sequence[int], stream: torch.Gener
 
 def gumbel(like: Tensor, stream: torch.Generator) -> Tensor:
     """Gumbel noise of the same shape."""
-    exponential = torch.empty_like(like).exponential_(generator=stream)
-    # A draw of exactly 0 would be an infinite logit.
-    return -exponential.clamp_min_(1e-20).log_()
+    uniform = torch.rand(like.shape, generator=stream, device=like.device, dtype=like.dtype)
+    # A uniform draw may be exactly 0, whose double logarithm is infinite.
+    return uniform.clamp_(min=1e-20).log_().neg_().clamp_(min=1e-20).log_().neg_()

@@ -1,0 +1,117 @@
+"""Aggregates that the report draws: no value of a person, no extreme, no rare level."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from synthfactory.evaluation.evidence import Evidence
+from synthfactory.evaluation.fidelity.pairs import JointTables, associations
+from synthfactory.evaluation.measurement import Measurement
+from synthfactory.tables import Column, Encoded
+
+N_BARS = 24
+CLIP = (0.01, 0.99)
+RARE = 10
+MAX_LEVELS = 24
+MAX_PAIR_COLUMNS = 60
+
+
+def column_charts(evidence: Evidence, shapes: Measurement) -> list[dict[str, Any]]:
+    """A histogram or bar chart of every column, worst first."""
+    charts = []
+    n_numeric = len(evidence.schema.numeric)
+    for scored in shapes.details["columns"]:
+        place = evidence.names.index(scored["name"])
+        column = evidence.schema.column(scored["name"])
+        if place < n_numeric:
+            drawn = _histogram(evidence.train, evidence.synthetic, place)
+        else:
+            drawn = _bars(evidence.train, evidence.synthetic, place - n_numeric, column)
+        reach = 1.96 * scored["error"]
+        charts.append(
+            {
+                "name": column.name,
+                "kind": column.kind,
+                "score": scored["score"],
+                "reference": scored["reference"],
+                "lcb": max(scored["score"] - reach, 0.0),
+                "ucb": min(scored["score"] + reach, 1.0),
+                **drawn,
+            }
+        )
+    return charts
+
+
+def _histogram(real: Encoded, other: Encoded, place: int) -> dict[str, Any]:
+    """Shares in equal bins between the 1 % and 99 % quantiles; what lies outside is in the ends."""
+    sides = [rows.numbers[:, place] for rows in (real, other)]
+    missing = [float(np.isnan(values).mean()) for values in sides]
+    present = [values[~np.isnan(values)] for values in sides]
+    if len(present[0]) < RARE:
+        return {"edges": [0.0, 1.0], "real": [0.0], "synthetic": [0.0],
+                "missing": {"real": missing[0], "synthetic": missing[1]}}  # fmt: skip
+    low, high = np.quantile(present[0], CLIP)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, N_BARS + 1)
+    shares = [
+        (np.histogram(np.clip(values, low, high), edges)[0] / max(len(values), 1)).tolist()
+        for values in present
+    ]
+    counts = np.array(shares[0]) * len(present[0])
+    shares[0] = np.where(counts < RARE, 0.0, shares[0]).tolist()
+    return {
+        "edges": edges.tolist(),
+        "real": shares[0],
+        "synthetic": shares[1],
+        "missing": {"real": missing[0], "synthetic": missing[1]} if any(missing) else None,
+    }
+
+
+def _bars(real: Encoded, other: Encoded, place: int, column: Column) -> dict[str, Any]:
+    """Shares of the common levels; all others together."""
+    n_levels = len(column.categories)
+    counts, others = (
+        np.bincount(rows.codes[:, place], minlength=n_levels + 1) for rows in (real, other)
+    )
+    levels, real_bars, other_bars = [], [], []
+    shown = np.argsort(-counts[:n_levels], kind="stable")[:MAX_LEVELS]
+    shown = np.array([code for code in shown if counts[code] >= RARE], dtype=np.int64)
+    for code in shown:
+        levels.append(str(column.categories[code]))
+        real_bars.append(counts[code] / len(real))
+        other_bars.append(others[code] / len(other))
+    rest = np.setdiff1d(np.arange(n_levels), shown)
+    if len(rest):
+        levels.append("(all others)")
+        real_bars.append(counts[rest].sum() / len(real))
+        other_bars.append(others[rest].sum() / len(other))
+    missing = counts[n_levels] / len(real), others[n_levels] / len(other)
+    return {
+        "levels": levels,
+        "real": real_bars,
+        "synthetic": other_bars,
+        "missing": {"real": missing[0], "synthetic": missing[1]} if column.nullable else None,
+    }
+
+
+def pair_chart(evidence: Evidence) -> dict[str, Any]:
+    """Strength of dependence of every pair, real and synthetic."""
+    n_columns = min(len(evidence.names), MAX_PAIR_COLUMNS)
+    sizes = evidence.binning.sizes[:n_columns]
+    matrices = []
+    for rows in (evidence.train, evidence.synthetic):
+        some = evidence.at_most(rows, "charts: rows")
+        tables = JointTables(evidence.binning(some)[:, :n_columns], sizes)
+        matrix = np.eye(n_columns)
+        for (a, b), value in zip(tables.pairs, associations(tables(), len(some)), strict=True):
+            matrix[a, b] = matrix[b, a] = value
+        matrices.append(matrix.tolist())
+    return {
+        "columns": list(evidence.names[:n_columns]),
+        "real": matrices[0],
+        "synthetic": matrices[1],
+        "measure": "bias-corrected Cramér's V on bins of the real rows",
+    }

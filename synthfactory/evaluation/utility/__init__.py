@@ -1,0 +1,1 @@
+"""Can somebody work with the synthetic table as with the real one?"""
