@@ -28,6 +28,8 @@ MAX_HEAT_COLUMNS = 24
 MAX_LARGE_CHARTS = 40
 MAX_LEVELS = 12
 MAX_PAIRS = 10
+# The evaluation's name for the levels that are too rare to be shown one by one.
+OTHERS = "(all others)"
 
 
 def write_report(folder: Path, report: Json) -> None:
@@ -253,15 +255,22 @@ def _column_chart(column: Json, name: str) -> Markup:
 def _most_frequent(
     levels: Sequence[str], real: Sequence[float], synthetic: Sequence[float], count: int
 ) -> tuple[list[str], list[float], list[float]]:
-    """At most ``count`` levels; the least frequent ones are drawn together."""
+    """At most ``count`` levels; the least frequent ones are drawn together with what was rare.
+
+    >>> _most_frequent(["a", "b", "c"], [0.5, 0.3, 0.2], [0.4, 0.4, 0.2], 2)
+    (['a', '(all others)'], [0.5, 0.5], [0.4, 0.6])
+    """
     if len(levels) <= count:
         return list(levels), list(real), list(synthetic)
-    ranked = sorted(range(len(levels)), key=lambda at: (-max(real[at], synthetic[at]), at))
+    ranked = sorted(
+        range(len(levels)),
+        key=lambda at: (levels[at] == OTHERS, -max(real[at], synthetic[at]), at),
+    )
     kept, rest = sorted(ranked[: count - 1]), ranked[count - 1 :]
     return (
-        [*(levels[at] for at in kept), f"{len(rest)} more levels"],
-        [*(real[at] for at in kept), sum(real[at] for at in rest)],
-        [*(synthetic[at] for at in kept), sum(synthetic[at] for at in rest)],
+        [*(levels[at] for at in kept), OTHERS],
+        [*(real[at] for at in kept), round(sum(real[at] for at in rest), 12)],
+        [*(synthetic[at] for at in kept), round(sum(synthetic[at] for at in rest), 12)],
     )
 
 

@@ -1,0 +1,88 @@
+"""What is planted in a confidential table is found nowhere in what is published about it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_report import AnOrder, Written
+
+from synthfactory.evaluation import Evaluation
+from synthfactory.generators import Bootstrap
+from synthfactory.release import build_report, write_report
+from synthfactory.tables import Dataset, Split, split_report
+
+pytestmark = pytest.mark.slow
+
+CANARY = "canary-7d0e"
+EXTREME = 918_273_645.5
+
+
+def confidential_table(path: Path, n_rows: int = 600) -> None:
+    """A table with a rare level, an extreme number and a name for every person."""
+    chance = np.random.default_rng(3)
+    frame = pd.DataFrame(
+        {
+            "person": [f"{CANARY}-{number:04d}" for number in range(n_rows)],
+            "income": chance.normal(30_000, 5_000, n_rows).round(2),
+            "illness": chance.choice(["none", "flu"], n_rows),
+            "<b>town</b>": chance.choice(["Ålesund", "Łódź", "<script>alert(1)</script>"], n_rows),
+        }
+    )
+    frame.loc[:4, "income"] = EXTREME
+    frame.loc[:4, "illness"] = f"{CANARY}-syndrome"
+    frame.to_csv(path, index=False)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The report of a generator that copies its training rows."""
+    folder = tmp_path_factory.mktemp(f"{CANARY}-folder")
+    confidential_table(folder / "people.csv")
+    dataset = Dataset(
+        path=str(folder / "people.csv"),
+        name="people",
+        target="illness",
+        columns={"person": {"kind": "identifier"}},
+    )
+    order = AnOrder(
+        dataset=dataset, generator=Bootstrap(), evaluation=Evaluation(repeats=20), split=Split()
+    )
+    table = dataset.load()
+    parts = order.split.apply(table, seed=0)
+    synthetic = order.generator.fit(parts.train, seed=0).sample(300, seed=1)
+    findings = order.evaluation.run(**parts._asdict(), synthetic=synthetic, seed=2)
+    report: dict[str, Any] = build_report(
+        order,
+        schema=table.schema,
+        split=split_report(parts),
+        findings=findings,
+        verdict=Written({"certified": False, "reasons": []}),  # type: ignore[arg-type]
+        manifest={"merkleRoot": "sha256:" + "0" * 64, "parts": [{"rows": 300}]},
+    )
+    write_report(folder, report)
+    return {path.name: path.read_text() for path in folder.glob("report.*")}
+
+
+@pytest.mark.parametrize("name", ["report.json", "report.html"])
+def test_no_planted_value_is_published(published: dict[str, str], name: str) -> None:
+    text = published[name]
+    assert CANARY not in text
+    for written in ("918273645", "918,273,645", "918,000,000", "9.18e+08", "9.18274e+08"):
+        assert written not in text
+
+
+def test_the_page_shows_real_findings(published: dict[str, str]) -> None:
+    report = json.loads(published["report.json"])
+    assert {chart["name"] for chart in report["findings"]["charts"]["columns"]} == {
+        "income",
+        "illness",
+        "<b>town</b>",
+    }
+    assert "<b>town</b>" not in published["report.html"]
+    assert "&lt;b&gt;town&lt;/b&gt;" in published["report.html"]
+    assert "&lt;script&gt;alert(1)" in published["report.html"]
