@@ -20,6 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from synthfactory import artifacts
+from synthfactory.certification.policy import INSTRUMENT
 from synthfactory.release import svg, words
 
 Json = Mapping[str, Any]
@@ -98,19 +99,22 @@ _OUTCOMES: dict[str, dict[str, str]] = {
 
 def outcome_sentence(report: Json) -> str:
     """The decision in one sentence."""
-    rules = report["verdict"].get("reasons", ())
+    reasons = report["verdict"].get("reasons", ())
+    rules = [rule for rule in reasons if rule["metric"] != INSTRUMENT]
     missed = [rule for rule in rules if not rule["passed"]]
-    name = report["policy"].get("title") or report["policy"].get("id")
+    name = words.plain_text(report["policy"]["title"])
     if report["outcome"] == "certified":
-        return f"All {len(rules)} rules of the policy “{name}” hold."
-    if report["outcome"] == "incomplete":
-        unmeasured = len(report["findings"].get("failures", {})) or sum(
-            rule.get("value") is None for rule in missed
-        )
         return (
-            f"{_count(unmeasured, 'measurement')} could not be made. What was not measured counts"
-            " as refused, never as low risk: no certificate is issued."
+            f"All {_count(len(rules), 'rule')} of the policy “{name}” hold, and the tests found the"
+            " leaks that were planted to check them."
         )
+    if report["outcome"] == "incomplete":
+        return (
+            "Not everything that the policy asks for could be measured. What was not measured"
+            " counts as refused, never as low risk: no certificate is issued."
+        )
+    if not missed:
+        return "The tests did not pass their own check on this table. No certificate is issued."
     return (
         f"{_count(len(missed), 'rule')} of {len(rules)} in the policy “{name}”"
         f" {'does' if len(missed) == 1 else 'do'} not hold. No certificate is issued."
@@ -428,7 +432,8 @@ def _findings_by_id(report: Json) -> dict[str, Json]:
 
 
 def _family(metric: str) -> str:
-    return metric.split(".", 1)[0]
+    """The family of a rule's metric; the instrument is the privacy tests' own check."""
+    return "privacy" if metric == INSTRUMENT else metric.split(".", 1)[0]
 
 
 def _count(count: int, noun: str) -> str:

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from synthfactory import __version__
+from synthfactory.certification import load_policy
+from synthfactory.paths import conf_dir
 from synthfactory.release import words
 
 if TYPE_CHECKING:
@@ -194,7 +196,7 @@ def command_of(order: AnOrder) -> str:
         chosen = ["dataset.path=<the confidential table>"]
         chosen += [f"dataset.target={dataset.target}"] if dataset.target else []
     chosen += [f"generator={order.generator.name}", *_changed("generator", order.generator)]
-    chosen += [f"policy={order.policy.id}"]
+    chosen += [f"policy={_policy_name(order.policy)}"]
     chosen += [*_changed("evaluation", order.evaluation), *_changed("split", order.split)]
     values = order.to_dict()
     chosen += [
@@ -238,6 +240,14 @@ def loss_curve(losses: Sequence[Mapping[str, float]]) -> dict[str, Any]:
         "steps": [int(point["step"]) for point in kept],
         "losses": {name: [_significant(point.get(name)) for point in kept] for name in names},
     }
+
+
+def _policy_name(policy: Policy) -> str:
+    """The name that chooses a shipped policy; a policy of the user's own has a file."""
+    for path in sorted((conf_dir() / "policy").glob("*.yaml")):
+        if load_policy(path).digest == policy.digest:
+            return path.stem
+    return f"<the file of the policy {policy.id}>"
 
 
 def _changed(group: str, spec: Any) -> list[str]:

@@ -157,9 +157,9 @@ def interval_plot(
         body.append(f'<path class="baseline" d="M{_n(x(baseline))} 4V36"/>')
     if threshold is not None:
         body.append(f'<path class="threshold" d="M{_n(x(threshold))} 1V36"/>')
-    body.append(_interval_mark(synthetic, x, middle))
     if control is not None:
         body.append(_diamond(x(control), middle))
+    body.append(_interval_mark(synthetic, x, middle))
     spoken = [f"synthetic {_spoken(synthetic, unit)}"]
     spoken += [
         f"{name} {number(value, unit)}"

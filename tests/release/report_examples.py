@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from synthfactory.certification import decide, load_policy
 from synthfactory.release import words
+from synthfactory.release.report import outcome_of
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
@@ -90,16 +92,6 @@ MEASUREMENTS = (
     measurement("utility.retained", 0.897, 0.014, control=1.0, baseline=0.0),
 )
 
-RULES = {
-    "fidelity.column_shapes": (">=", 0.8),
-    "fidelity.pair_trends": (">=", 0.7),
-    "privacy.exact_match": ("<=", 0.005),
-    "privacy.dcr_share": ("<=", 0.52),
-    "privacy.dcr_share_aligned": ("<=", 0.52),
-    "privacy.attribute_inference": ("<=", 0.05),
-    "utility.retained": (">=", 0.7),
-}
-
 CONTROLS = (
     ("noisy_copy", True, ("privacy.dcr_share",)),
     ("shifted_copy", True, ("privacy.dcr_share_aligned",)),
@@ -108,29 +100,6 @@ CONTROLS = (
     ("fresh_real", False, ()),
     ("independent_marginals", False, ()),
 )
-
-
-def reasons(measurements: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
-    found = {item["id"]: item for item in measurements}
-    outcomes = []
-    for metric, (op, threshold) in RULES.items():
-        bound = "lcb" if op == ">=" else "ucb"
-        value = found[metric][bound] if metric in found else None
-        passed = value is not None and (value >= threshold if op == ">=" else value <= threshold)
-        said = "was not measured" if value is None else f"is {value:.4g}"
-        outcomes.append(
-            {
-                "rule": metric.split(".")[1].replace("_", "-"),
-                "metric": metric,
-                "bound": bound,
-                "op": op,
-                "value": value,
-                "threshold": threshold,
-                "passed": passed,
-                "sentence": f"The {bound} of {metric} {said}; asked for is {op} {threshold}.",
-            }
-        )
-    return outcomes
 
 
 def column_chart(name: str, kind: str, index: int) -> dict[str, Any]:
@@ -186,15 +155,46 @@ def report(
     name: str = "Adult census income",
 ) -> dict[str, Any]:
     """A whole report; the verdict follows from the measurements."""
-    decided = reasons(measurements)
-    certified = all(rule["passed"] for rule in decided)
-    unmeasured = any(rule["value"] is None for rule in decided)
     steps = list(range(0, 20_000, 100))
     interval = {"estimate": 0.92, "lcb": 0.914, "ucb": 0.926}
+    findings = {
+        "measurements": list(measurements),
+        "failures": failures or {},
+        "instrument": [
+            {
+                "id": control,
+                "kind": "positive" if expected else "negative",
+                "expected": expected,
+                "flagged": expected,
+                "by": list(by),
+            }
+            for control, expected, by in CONTROLS
+            if controls
+        ],
+        "charts": {
+            "columns": [
+                column_chart(column, kind, index) for index, (column, kind) in enumerate(columns)
+            ],
+            "pairs": pair_chart([column for column, _ in columns]),
+            "learners": [
+                {
+                    "name": learner,
+                    "trtr": {key: value - cost for key, value in interval.items()},
+                    "tstr": {key: value - cost - 0.04 for key, value in interval.items()},
+                    "chance": 0.5,
+                }
+                for learner, cost in (("gradient boosting", 0.0), ("logistic regression", 0.02))
+            ]
+            if target
+            else [],
+        },
+    }
+    policy = load_policy("default")
+    verdict = decide(findings, policy).to_dict()
     return {
         "format": "synthfactory-report/1",
         "version": "0.1.0",
-        "outcome": "certified" if certified else "incomplete" if unmeasured else "refused",
+        "outcome": outcome_of(findings, verdict),
         "dataset": {
             "name": "adult",
             "title": name,
@@ -218,48 +218,9 @@ def report(
             "paper": "arXiv:1907.00503",
             "parameters": {"epochs": 60, "batch_size": 500, "generator_dims": [256, 256]},
         },
-        "findings": {
-            "measurements": list(measurements),
-            "failures": failures or {},
-            "instrument": [
-                {
-                    "id": control,
-                    "kind": "positive" if expected else "negative",
-                    "expected": expected,
-                    "flagged": expected,
-                    "by": list(by),
-                }
-                for control, expected, by in CONTROLS
-                if controls
-            ],
-            "charts": {
-                "columns": [
-                    column_chart(column, kind, index)
-                    for index, (column, kind) in enumerate(columns)
-                ],
-                "pairs": pair_chart([column for column, _ in columns]),
-                "learners": [
-                    {
-                        "name": learner,
-                        "trtr": {key: value - cost for key, value in interval.items()},
-                        "tstr": {key: value - cost - 0.04 for key, value in interval.items()},
-                        "chance": 0.5,
-                    }
-                    for learner, cost in (("gradient boosting", 0.0), ("logistic regression", 0.02))
-                ]
-                if target
-                else [],
-            },
-        },
-        "policy": {
-            "id": "default",
-            "version": 1,
-            "title": "Default",
-            "use_class": "restricted",
-            "digest": "sha256:" + "ab" * 32,
-            "rules": [],
-        },
-        "verdict": {"certified": certified, "reasons": decided, "instrument_valid": controls},
+        "findings": findings,
+        "policy": {**policy.to_dict(), "digest": policy.digest},
+        "verdict": verdict,
         "notAssessed": [{"what": what, "meaning": meaning} for what, meaning in words.NOT_ASSESSED],
         "manifest": {"merkleRoot": "sha256:" + "3f" * 32, "parts": 1, "rows": 29_306},
         "environment": {

@@ -127,13 +127,13 @@ def test_no_word_claims_more_than_was_measured(any_report: Report, word: str) ->
 def test_a_certified_report_says_so_and_how_many_rules() -> None:
     text = Page(render_html(examples.certified())).text
     assert "Certified" in text
-    assert "All 7 rules of the policy “Default” hold." in text
+    assert "All 8 rules of the policy “Default policy for restricted release” hold" in text
 
 
 def test_a_refusal_shows_each_missed_rule() -> None:
     report = examples.refused()
     text = Page(render_html(report)).text
-    assert "3 rules of 7 in the policy “Default” do not hold." in text
+    assert "3 rules of 8 in the policy “Default policy for restricted release” do not" in text
     for rule in report["verdict"]["reasons"]:
         assert rule["sentence"] in text
 
@@ -141,7 +141,7 @@ def test_a_refusal_shows_each_missed_rule() -> None:
 def test_a_failed_measurement_is_shown_and_never_read_as_low_risk() -> None:
     text = Page(render_html(examples.incomplete())).text
     assert "Incomplete" in text
-    assert "1 measurement could not be made." in text
+    assert "never as low risk: no certificate is issued." in text
     assert "MemoryError: <b>no room</b> for 9,768 rows" in text
     assert "The controls were not run" in text
 

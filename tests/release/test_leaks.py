@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from test_report import AnOrder, Written
+from test_report import AnOrder
 
+from synthfactory.certification import decide
 from synthfactory.evaluation import Evaluation
 from synthfactory.generators import Bootstrap
 from synthfactory.release import build_report, write_report
@@ -61,7 +62,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         schema=table.schema,
         split=split_report(parts),
         findings=findings,
-        verdict=Written({"certified": False, "reasons": []}),  # type: ignore[arg-type]
+        verdict=decide(findings, order.policy),
         manifest={"merkleRoot": "sha256:" + "0" * 64, "parts": [{"rows": 300}]},
     )
     write_report(folder, report)

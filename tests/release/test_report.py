@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import report_examples as examples
 
+from synthfactory.certification import Policy, decide, load_policy
 from synthfactory.release import build_report, render_html
 from synthfactory.release.report import environment, loss_curve, outcome_of
 from synthfactory.tables import Column, Dataset, Schema, Split
@@ -24,11 +25,6 @@ class Written:
     """Something that is known by its dictionary only."""
 
     content: dict[str, Any]
-    digest: str = "sha256:" + "cd" * 32
-
-    @property
-    def id(self) -> str:
-        return str(self.content["id"])
 
     def to_dict(self) -> dict[str, Any]:
         return json.loads(json.dumps(self.content))
@@ -75,9 +71,7 @@ class AnOrder:
         )
     )
     generator: Any = field(default_factory=lambda: Learner(epochs=5))
-    policy: Any = field(
-        default_factory=lambda: Written({"id": "default", "title": "Default", "rules": []})
-    )
+    policy: Policy = field(default_factory=lambda: load_policy("default"))
     split: Split = field(default_factory=lambda: Split(control=0.25))
     evaluation: Any = field(default_factory=Learner)
     seed: int = 7
@@ -101,7 +95,7 @@ def build(order: AnOrder | None = None, **changes: Any) -> dict[str, Any]:
         "schema": SECRETIVE,
         "split": {"rows": {"train": 60, "control": 25, "test": 20}, "by": "row"},
         "findings": Written(example["findings"]),
-        "verdict": Written(example["verdict"]),
+        "verdict": decide(example["findings"], "default"),
         "manifest": {"merkleRoot": "sha256:" + "3f" * 32, "parts": [{"rows": 40}, {"rows": 20}]},
         "losses": [{"step": 1, "critic": 0.5}, {"step": 2, "critic": 0.25}],
     }
@@ -136,7 +130,13 @@ def test_the_command_names_what_differs_from_the_defaults() -> None:
     assert "generator_dims" not in command
     assert "split.control=0.25" in command
     assert "split.test" not in command
+    assert "policy=default" in command
     assert "seed=7" in command
+
+
+def test_the_command_names_a_policy_of_the_users_own_by_its_file() -> None:
+    own = dataclasses.replace(load_policy("default"), id="ours")
+    assert "'policy=<the file of the policy ours>'" in build(AnOrder(policy=own))["command"]
 
 
 def test_the_command_of_an_embedded_table_can_be_copied() -> None:
@@ -146,8 +146,8 @@ def test_the_command_of_an_embedded_table_can_be_copied() -> None:
 
 def test_the_policy_stands_in_the_report_once_with_its_digest() -> None:
     report = build()
-    assert report["policy"]["digest"] == "sha256:" + "cd" * 32
-    assert report["order"]["policy"] == "default"
+    assert report["policy"]["digest"] == load_policy("default").digest
+    assert report["order"]["policy"] == "sf-default"
 
 
 def test_what_is_not_a_number_becomes_null() -> None:
