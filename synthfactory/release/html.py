@@ -75,8 +75,12 @@ def render_html(report: Json) -> str:
             outcome=_OUTCOMES[report["outcome"]] | {"detail": outcome_sentence(report)},
             cards=[card(family, report) for family in words.FAMILIES],
             sections={family: measurement_rows(family, report) for family in words.FAMILIES},
-            rules=report["verdict"].get("reasons", ()),
-            missed=[rule for rule in report["verdict"].get("reasons", ()) if not rule["passed"]],
+            rules=rule_rows(report),
+            missed=[
+                missed_sentence(rule, report)
+                for rule in report["verdict"].get("reasons", ())
+                if not rule["passed"]
+            ],
             failures=report["findings"].get("failures", {}),
             controls=control_rows(report),
             columns=column_rows(report),
@@ -121,6 +125,30 @@ def outcome_sentence(report: Json) -> str:
     )
 
 
+def rule_rows(report: Json) -> list[dict[str, Any]]:
+    """Every rule's outcome, with the policy's reason for its threshold."""
+    reasons = {rule["id"]: rule["why"] for rule in report["policy"]["rules"]}
+    return [
+        {**outcome, "why": reasons.get(outcome["rule"], "")}
+        for outcome in report["verdict"].get("reasons", ())
+    ]
+
+
+def missed_sentence(rule: Json, report: Json) -> str:
+    """Why a rule does not hold, in the measurement's own unit where there is a measurement."""
+    finding = _findings_by_id(report).get(rule["metric"])
+    value, threshold = rule.get("value"), rule.get("threshold")
+    within = value is None or (value <= threshold if rule["op"] == "<=" else value >= threshold)
+    if finding is None or within:
+        return words.plain_text(rule["sentence"])
+    unit = finding.get("unit", "")
+    bound = {"lcb": "lower", "ucb": "upper"}[rule["bound"]]
+    return (
+        f"{words.words_of(rule['metric']).title}: the {bound} end of the interval is"
+        f" {words.measured(value, unit)}; the policy asks for {_threshold_words(rule, unit)}."
+    )
+
+
 def card(family: str, report: Json) -> dict[str, Any]:
     """The verdict strip's card of one family: its headline measurement and its rules."""
     title, question = words.FAMILIES[family]
@@ -147,7 +175,6 @@ def card(family: str, report: Json) -> dict[str, Any]:
         "key": key,
         "status": status,
         "row": _measurement_row(by_id[headline], report) if headline else None,
-        "missed": [rule["sentence"] for rule in missed],
     }
 
 
@@ -186,7 +213,7 @@ def _measurement_row(finding: Json, report: Json) -> dict[str, Any]:
         "n": words.number(finding.get("n")),
         "unit": unit,
         "method": finding.get("method", ""),
-        "rules": rules,
+        "missed": [missed_sentence(rule, report) for rule in rules if not rule["passed"]],
         "passed": all(rule["passed"] for rule in rules) if rules else None,
         "threshold": _threshold_words(rule, unit),
         "plot": svg.interval_plot(

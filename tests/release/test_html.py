@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import report_examples as examples
 
+from synthfactory.certification import decide
 from synthfactory.release import render_html, write_report
 
 Report = dict[str, Any]
@@ -136,6 +137,29 @@ def test_a_refusal_shows_each_missed_rule() -> None:
     assert "3 rules of 8 in the policy “Default policy for restricted release” do not" in text
     for rule in report["verdict"]["reasons"]:
         assert rule["sentence"] in text
+
+
+def test_a_refusal_is_told_in_the_measurements_own_unit() -> None:
+    text = Page(render_html(examples.refused())).text
+    assert (
+        "Exact copies: the upper end of the interval is 42.0 %; the policy asks for at most 0.5 %."
+    ) in text
+
+
+def test_each_threshold_has_its_reason() -> None:
+    report = examples.certified()
+    text = Page(render_html(report)).text
+    assert text.count("Why this bound:") == len(report["policy"]["rules"])
+
+
+def test_an_instrument_that_failed_is_no_good_news_for_privacy() -> None:
+    report = examples.certified()
+    report["findings"]["instrument"][0]["flagged"] = False
+    report["verdict"] = decide(report["findings"], "default").to_dict()
+    report["outcome"] = "refused"
+    text = Page(render_html(report)).text
+    assert "The tests did not pass their own check on this table." in text
+    assert "1 of 5 rules not met" in text
 
 
 def test_a_failed_measurement_is_shown_and_never_read_as_low_risk() -> None:
