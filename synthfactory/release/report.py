@@ -112,7 +112,9 @@ def build_report(
             },
             "environment": environment(threads=ordered.get("threads")),
             "training": loss_curve(losses),
-            "glossary": dict(words.GLOSSARY),
+            "glossary": [
+                {"word": word, "meaning": meaning} for word, meaning in words.GLOSSARY.items()
+            ],
         }
     )
     return report

@@ -171,6 +171,14 @@ def _plain_sentence(finding: Json) -> str:
     return said + "."
 
 
+def _more(finding: Json, more: str, fewer: str) -> str:
+    """A difference of shares in words: ``0.58 fewer`` for -0.0058."""
+    estimate = finding["estimate"]
+    if estimate is None or not math.isfinite(estimate):
+        return f"– {more}"
+    return f"{points(abs(estimate))} {more if estimate >= 0 else fewer}"
+
+
 def _if_known(value: float | None, text: str) -> str:
     return text.format(points(value)) if value is not None else ""
 
@@ -211,7 +219,7 @@ def _two_sample(finding: Json) -> str:
 
 def _exact_match(finding: Json) -> str:
     return (
-        f"Of 100 synthetic rows, {points(finding['estimate'])} more repeat a training row word for"
+        f"Of 100 synthetic rows, {_more(finding, 'more', 'fewer')} repeat a training row word for"
         f" word than coincidence explains ({span(finding, points)}); without copying it is about 0."
     )
 
@@ -236,7 +244,7 @@ def _attribute_inference(finding: Json) -> str:
     hidden = f"a hidden “{plain_text(secret)}”" if secret else "a hidden attribute"
     return (
         f"Guessing {hidden} with the help of the synthetic rows succeeds"
-        f" {points(finding['estimate'])} times in 100 more often for training persons than for"
+        f" in {_more(finding, 'more', 'fewer')} of 100 tries for training persons than for"
         f" persons never seen ({span(finding, points)}); 0 means that taking part changes nothing."
     )
 

@@ -238,7 +238,7 @@ def report(
                 "generator": [1.2 * np.exp(-step / 4e3) + 0.1 for step in steps],
             },
         },
-        "glossary": dict(words.GLOSSARY),
+        "glossary": [{"word": word, "meaning": said} for word, said in words.GLOSSARY.items()],
     }
 
 
