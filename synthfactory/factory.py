@@ -105,7 +105,16 @@ def decide(run: Run, work: Path, report: Reporter) -> None:
     findings = run.load_findings()
     verdict = certification.decide(findings, run.order.policy)
     artifacts.write_json(work / "verdict.json", verdict.to_dict())
-    release.write_report(work, release.build_report(run, findings, verdict))
+    report_on = release.build_report(
+        run.order,
+        schema=run.load_table().schema,
+        split=run.read("split/split.json"),
+        findings=findings,
+        verdict=verdict,
+        manifest=run.read("sample/manifest.json"),
+        losses=run.read("fit/training.json")["losses"],
+    )
+    release.write_report(work, report_on)
 
 
 def certify(run: Run, key: IssuerKey) -> Outcome:

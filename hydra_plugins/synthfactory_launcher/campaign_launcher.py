@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, JobStatus
@@ -12,15 +11,14 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
-@dataclass
-class CampaignLauncherConf:
-    """What ``hydra/launcher: synthfactory`` names."""
+TARGET = "hydra_plugins.synthfactory_launcher.campaign_launcher.CampaignLauncher"
 
-    _target_: str = "hydra_plugins.synthfactory_launcher.campaign_launcher.CampaignLauncher"
-
-
+# A plain dictionary: Hydra runs this module without registering it, which dataclasses need.
 ConfigStore.instance().store(
-    group="hydra/launcher", name="synthfactory", node=CampaignLauncherConf, provider="synthfactory"
+    group="hydra/launcher",
+    name="synthfactory",
+    node={"_target_": TARGET},
+    provider="synthfactory",
 )
 
 

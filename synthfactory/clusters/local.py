@@ -74,6 +74,8 @@ class Local:
             "distributed.worker.memory.spill": False,
             "distributed.worker.memory.pause": False,
             "distributed.comm.timeouts.connect": "60s",
+            # Dask's own setting gives memory back after every array: twice the time in evaluation.
+            "distributed.nanny.pre-spawn-environ": {},
             "distributed.admin.tick.limit": "60s",
         }
         with (

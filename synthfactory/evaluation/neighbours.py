@@ -86,20 +86,25 @@ def nearest(
     torch.set_num_threads(threads)
     try:
         ours, theirs = _columns(queries), _columns(references)
-        block = max(1, BLOCK_PAIRS // max(len(references), 1))
+        block = min(len(queries), max(1, BLOCK_PAIRS // max(len(references), 1)))
         distances = torch.empty(len(queries))
         numbers = torch.empty(len(queries), dtype=torch.int64)
+        # Buffers are kept: fresh ones for every column cost more in page faults than the sums.
+        totals = torch.empty(block, len(references))
+        gaps = torch.empty(block, len(references))
+        differ = torch.empty(block, len(references), dtype=torch.bool)
         for first in range(0, len(queries), block):
-            last = min(first + block, len(queries))
-            total = torch.zeros(last - first, len(references))
-            for mine, other in zip(ours, theirs, strict=True):
-                a, b = mine[first:last, None], other[None, :]
+            n_rows = min(block, len(queries) - first)
+            total, gap, other = totals[:n_rows].zero_(), gaps[:n_rows], differ[:n_rows]
+            for mine, theirs_all in zip(ours, theirs, strict=True):
+                a, b = mine[first : first + n_rows, None], theirs_all[None, :]
                 if mine.dtype.is_floating_point:
                     # -inf - -inf is NaN: both missing, distance 0; one missing: infinite, so 1.
-                    total += (a - b).abs_().nan_to_num_(nan=0.0).clamp_(max=1.0)
+                    torch.sub(a, b, out=gap)
+                    total += gap.abs_().nan_to_num_(nan=0.0).clamp_(max=1.0)
                 else:
-                    total += a != b
-            distances[first:last], numbers[first:last] = total.min(dim=1)
+                    total += torch.ne(a, b, out=other)
+            distances[first : first + n_rows], numbers[first : first + n_rows] = total.min(dim=1)
         return distances.numpy(), numbers.numpy()
     finally:
         torch.set_num_threads(before)

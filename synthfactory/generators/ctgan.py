@@ -10,7 +10,10 @@ Deviations, each for a reason:
 - sampling uses batch normalisation in evaluation mode, with statistics recomputed for the averaged
   weights, so that a row does not depend on the rows drawn beside it;
 - sampling draws conditions at the true frequencies, training at the paper's logarithmic ones;
-- sampling uses an exponential moving average of the generator's weights.
+- sampling uses an exponential moving average of the generator's weights;
+- a fake row's scalar is multiplied by the probability that its mode has one: real rows hold an
+  exact 0 at points and missing values, by which the discriminator would know them;
+- the fitted network's marginals are calibrated (`synthfactory.generators.calibration`).
 
 Legend: B batch rows, M numeric columns, S spans, D discrete columns, W encoded width,
 C condition width, Z latent width, P rows of a pac, G = B / P.
@@ -37,6 +40,7 @@ from synthfactory.generators.base import (
     check_learnable,
     expect_number,
 )
+from synthfactory.generators.calibration import logit_shift, span_shares, stretch_modes
 from synthfactory.generators.networks import (
     Average,
     Discriminator,
@@ -55,6 +59,7 @@ TEMPERATURE = 0.2
 PENALTY = 10.0
 SAMPLE_BATCH = 8_192
 RECALIBRATION_BATCHES = 50
+CALIBRATION_ROWS = 16_384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +90,8 @@ class CTGAN(Generator):
         Discriminator steps for each generator step.
     average_decay
         Decay of the moving average of weights that is sampled from; 0 for the last weights.
+    calibrate
+        Correct the fitted network's marginals (`synthfactory.generators.calibration`).
 
     Raises
     ------
@@ -108,6 +115,7 @@ class CTGAN(Generator):
     dropout: float = 0.5
     discriminator_steps: int = 1
     average_decay: float = 0.999
+    calibrate: bool = True
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "pac", "embedding_dim", "discriminator_steps"):
@@ -151,8 +159,7 @@ class CTGAN(Generator):
             trainer = _Trainer(self, representation, rows, seed=seed, device=place)
             steps = self.epochs * max(1, len(rows) // self.batch_size)
             train(trainer.step, steps=steps, max_minutes=self.max_minutes, callback=callback)
-            network = trainer.finish()
-        return CTGANModel(self, representation, network)
+            return trainer.finish()
 
 
 class _Conditions:
@@ -222,6 +229,9 @@ class _Trainer:
         self._device = device
         self._stream = torch_stream(seed, "ctgan", device=device)
         self._sizes = representation.span_sizes
+        self._level_sizes = representation.level_sizes
+        self._n_gaussians = [len(column.means) for column in representation.modes]
+        self._has_points = self._n_gaussians != self._sizes[: representation.n_numeric]
         self._offsets_S = torch.tensor(
             offsets(self._sizes, representation.n_numeric), device=device
         )
@@ -235,19 +245,18 @@ class _Trainer:
             width + condition_width, spec.pac, spec.discriminator_dims, spec.dropout, initial
         ).to(device)
         self._average = Average(self._generator, spec.average_decay)
-        fused = device.type == "cuda"
         self._generator_adam = torch.optim.Adam(
             self._generator.parameters(),
             lr=spec.generator_lr,
             betas=(0.5, 0.9),
             weight_decay=spec.generator_decay,
-            fused=fused,
+            fused=True,
         )
         self._discriminator_adam = torch.optim.Adam(
             self._discriminator.parameters(),
             lr=spec.discriminator_lr,
             betas=(0.5, 0.9),
-            fused=fused,
+            fused=True,
         )
 
     def step(self) -> dict[str, Tensor]:
@@ -284,22 +293,16 @@ class _Trainer:
         with torch.no_grad():
             fake_BW, _ = self._fake(n_rows, c_BC)
         real_G, fake_G = self._pacs(real_BW, real_c_BC), self._pacs(fake_BW, c_BC)
-        score_real = self._discriminator(real_G, self._stream).mean()
-        score_fake = self._discriminator(fake_G, self._stream).mean()
-        penalty = self._gradient_penalty(real_G, fake_G)
-        loss = score_fake - score_real + penalty
+        share_G1 = torch.rand(len(real_G), 1, generator=self._stream, device=self._device)
+        score_real, score_fake, slope_GX = self._discriminator.judge(
+            real_G, fake_G, share_G1, self._stream
+        )
+        difference = score_fake.mean() - score_real.mean()
+        penalty = gradient_penalty(slope_GX)
         self._discriminator_adam.zero_grad(set_to_none=True)
-        loss.backward()
+        (difference + penalty).backward()
         self._discriminator_adam.step()
-        return (score_fake - score_real).detach(), penalty.detach()
-
-    def _gradient_penalty(self, real_G: Tensor, fake_G: Tensor) -> Tensor:
-        """WGAN-GP, Gulrajani et al. 2017, arXiv 1704.00028, equation 3, on whole pacs."""
-        share_G = torch.rand(len(real_G), 1, generator=self._stream, device=self._device)
-        between_G = torch.lerp(fake_G, real_G, share_G).requires_grad_()
-        scores_G = self._discriminator(between_G, self._stream)
-        (slope_G,) = torch.autograd.grad(scores_G.sum(), between_G, create_graph=True)
-        return PENALTY * ((slope_G.norm(dim=1) - 1.0) ** 2).mean()
+        return difference.detach(), penalty.detach()
 
     def _generator_step(self) -> tuple[Tensor, Tensor]:
         n_rows = self._spec.batch_size
@@ -319,17 +322,12 @@ class _Trainer:
 
     def _condition_loss(self, logits_BW: Tensor, columns_B: Tensor, levels_B: Tensor) -> Tensor:
         """Cross-entropy between the conditioned column's logits and its level, mean over rows."""
-        n_modes = sum(self._sizes[: self._representation.n_numeric])
-        start = self._representation.n_numeric + n_modes
-        parts = logits_BW[:, start:].split(self._representation.level_sizes, dim=1)
-        losses_BD = torch.stack(
-            [
-                F.cross_entropy(part, levels_B.clamp(max=part.shape[1] - 1), reduction="none")
-                for part in parts
-            ],
-            dim=1,
-        )
-        return losses_BD.gather(1, columns_B.unsqueeze(1)).mean()
+        start = self._representation.width - self._representation.condition_width
+        losses_B = torch.zeros(len(columns_B), device=self._device)
+        for place, part in enumerate(logits_BW[:, start:].split(self._level_sizes, dim=1)):
+            mine = torch.nonzero(columns_B == place).squeeze(1)
+            losses_B[mine] = F.cross_entropy(part[mine], levels_B[mine], reduction="none")
+        return losses_B.mean()
 
     def _fake(self, n_rows: int, c_BC: Tensor | None) -> tuple[Tensor, Tensor]:
         """Activated rows and their logits, **shape** (B, W) each."""
@@ -341,9 +339,18 @@ class _Trainer:
         noisy = (
             logits_BW[:, n_numeric:] + gumbel(logits_BW[:, n_numeric:], self._stream)
         ) / TEMPERATURE
-        parts = [torch.tanh(logits_BW[:, :n_numeric])]
-        parts += [F.softmax(part, dim=1) for part in noisy.split(self._sizes, dim=1)]
-        return torch.cat(parts, dim=1), logits_BW
+        parts = [F.softmax(part, dim=1) for part in noisy.split(self._sizes, dim=1)]
+        scalars_BM = torch.tanh(logits_BW[:, :n_numeric])
+        if self._has_points:
+            # Points and "missing" have the scalar 0 in real rows; so do they in fake ones.
+            scalars_BM = scalars_BM * torch.stack(
+                [
+                    part[:, :n].sum(dim=1)
+                    for part, n in zip(parts[:n_numeric], self._n_gaussians, strict=True)
+                ],
+                dim=1,
+            )
+        return torch.cat([scalars_BM, *parts], dim=1), logits_BW
 
     def _pacs(self, x_BW: Tensor, c_BC: Tensor | None) -> Tensor:
         """**Shape** (G, P * (W + C))."""
@@ -351,19 +358,38 @@ class _Trainer:
         return x.reshape(len(x) // self._spec.pac, -1)
 
     @torch.no_grad()
-    def finish(self) -> GeneratorNetwork:
-        """The network to sample from, with batch statistics of its own averaged weights."""
-        chosen = self._average.network if self._spec.average_decay > 0 else self._generator
-        assert isinstance(chosen, GeneratorNetwork)
-        norms = [module for module in chosen.modules() if isinstance(module, torch.nn.BatchNorm1d)]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None
-        chosen.train()
+    def finish(self) -> CTGANModel:
+        """The model: averaged weights, batch statistics of their own, marginals calibrated."""
+        network = self._average.network if self._spec.average_decay > 0 else self._generator
+        assert isinstance(network, GeneratorNetwork)
         sampler = _Sampler(self._representation, self._spec.embedding_dim, self._device)
+        self._recalibrate_norms(network, sampler)
+        model = CTGANModel(self._spec, self._representation, network)
+        if not self._spec.calibrate:
+            return model
+        inputs_NZC = sampler.inputs(CALIBRATION_ROWS, self._stream)
+        logits_NV = network(inputs_NZC)[:, self._representation.n_numeric :]
+        shares = span_shares(self._representation, self._rows)
+        network.out.bias[self._representation.n_numeric :] += logit_shift(logits_NV, shares)
+        generated = model.draw(inputs_NZC, self._stream)
+        stretched = stretch_modes(self._representation, self._rows, generated)
+        return CTGANModel(self._spec, stretched, network)
+
+    def _recalibrate_norms(self, network: GeneratorNetwork, sampler: _Sampler) -> None:
+        """Running statistics of batch normalisation for these weights and true frequencies."""
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm1d):
+                module.reset_running_stats()
+                module.momentum = None
+        network.train()
         for _ in range(RECALIBRATION_BATCHES):
-            chosen(sampler.inputs(self._spec.batch_size, self._stream))
-        return chosen.eval()
+            network(sampler.inputs(max(self._spec.batch_size, 500), self._stream))
+        network.eval()
+
+
+def gradient_penalty(slope_GX: Tensor) -> Tensor:
+    """WGAN-GP, Gulrajani et al. 2017, arXiv 1704.00028, equation 3, on whole pacs."""
+    return PENALTY * ((slope_GX.norm(dim=1) - 1.0) ** 2).mean()
 
 
 class _Sampler:
@@ -442,7 +468,7 @@ class CTGANModel(Model):
         sampler = _Sampler(self._representation, self.spec.embedding_dim, device)
 
         def draw(n: int) -> Rows:
-            return self._draw(sampler.inputs(n, stream, fixed), stream)
+            return self.draw(sampler.inputs(n, stream, fixed), stream)
 
         rows = sample_until(draw, n_rows, wanted, self._representation.n_numeric, SAMPLE_BATCH)
         return self._representation.decode(
@@ -455,7 +481,8 @@ class CTGANModel(Model):
         return min(wanted.items(), key=lambda item: counts[item[0]][item[1]], default=None)
 
     @torch.no_grad()
-    def _draw(self, inputs_BZC: Tensor, stream: torch.Generator) -> Rows:
+    def draw(self, inputs_BZC: Tensor, stream: torch.Generator) -> Rows:
+        """Rows of these noises and conditions; modes and levels are drawn by their softmax."""
         n_numeric = self._representation.n_numeric
         logits_BW = self._network(inputs_BZC)
         codes_BS = draw_categories(

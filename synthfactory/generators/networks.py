@@ -1,7 +1,7 @@
 """The networks of CTGAN and TVAE; every draw, initial weights included, from a given stream.
 
 Legend: B batch rows, W encoded width, C condition width, Z latent width, H hidden width,
-P rows of one pac, G = B / P pacs.
+P rows of one pac, G = B / P pacs, X = P * (W + C) width of a pac.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+LEAK = 0.2
 
 
 def linear(n_in: int, n_out: int, stream: torch.Generator) -> nn.Linear:
@@ -74,13 +76,56 @@ class Discriminator(nn.Module):
         )
         self.out = linear(sizes[-1], 1, stream)
 
-    def forward(self, x_GP: Tensor, stream: torch.Generator) -> Tensor:
+    def forward(self, x_GX: Tensor, stream: torch.Generator) -> Tensor:
         """**Shape** (G, P * (W + C)) to (G,); dropout is drawn from ``stream``."""
-        for layer in self.layers:
-            x_GP = F.leaky_relu(layer(x_GP), 0.2)
-            x_GP = x_GP * _dropout_mask(x_GP, self.dropout, stream)
-        score_G: Tensor = self.out(x_GP).squeeze(1)
+        return self._scores(self.layers[0](x_GX), stream)
+
+    def judge(
+        self, real_GX: Tensor, fake_GX: Tensor, share_G1: Tensor, stream: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores of real and fake pacs, and the slopes of the score between them.
+
+        The network is piecewise linear, so that its slope at a point is a product of its weights
+        and of the local factors of its units.  The product is formed directly: the gradient
+        penalty then needs one backward pass through it, not a backward pass of a backward pass.
+        The first layer is linear, so that what it makes of a point between two others lies
+        between what it makes of them.
+
+        Returns
+        -------
+        real_G, fake_G, slope_GX
+            The slopes at ``fake + share * (real - fake)``.
+        """
+        hidden_GH: Tensor = self.layers[0](torch.cat([real_GX, fake_GX]))
+        scores = self._scores(hidden_GH, stream)
+        real_GH, fake_GH = hidden_GH.detach().chunk(2)
+        slope_GX = self._slopes(torch.lerp(fake_GH, real_GH, share_G1), stream)
+        return scores[: len(real_GX)], scores[len(real_GX) :], slope_GX
+
+    def _scores(self, hidden_GH: Tensor, stream: torch.Generator) -> Tensor:
+        """The score from the first layer's sums."""
+        for place, layer in enumerate(self.layers):
+            if place:
+                hidden_GH = layer(hidden_GH)
+            hidden_GH = F.leaky_relu(hidden_GH, LEAK)
+            hidden_GH = hidden_GH * _dropout_mask(hidden_GH, self.dropout, stream)
+        score_G: Tensor = self.out(hidden_GH).squeeze(1)
         return score_G
+
+    def _slopes(self, hidden_GH: Tensor, stream: torch.Generator) -> Tensor:
+        """**Shape** (G, P * (W + C)): gradient of the score with respect to the input."""
+        factors = []
+        with torch.no_grad():
+            for place, layer in enumerate(self.layers):
+                if place:
+                    hidden_GH = layer(hidden_GH)
+                leak_GH = torch.where(hidden_GH > 0, 1.0, LEAK)
+                factors.append(leak_GH * _dropout_mask(hidden_GH, self.dropout, stream))
+                hidden_GH = hidden_GH * factors[-1]
+        slope: Tensor = self.out.weight
+        for layer, factor_GH in zip(reversed(self.layers), reversed(factors), strict=True):
+            slope = (slope * factor_GH) @ layer.weight
+        return slope
 
 
 def _dropout_mask(x: Tensor, share: float, stream: torch.Generator) -> Tensor:

@@ -7,7 +7,8 @@ Deviations, each for a reason:
 
 - exact values and "missing" are modes of their own (`synthfactory.generators.modes`);
 - a sampled category is drawn from the decoder's softmax, as the paper's equations say, not its
-  largest: rare categories would vanish; and a scalar is drawn with the decoder's variance.
+  largest: rare categories would vanish; and a scalar is drawn with the decoder's variance;
+- the fitted network's marginals are calibrated (`synthfactory.generators.calibration`).
 
 Legend: B batch rows, M numeric columns, S spans, W encoded width, Z latent width.
 """
@@ -31,6 +32,7 @@ from synthfactory.generators.base import (
     check_learnable,
     expect_number,
 )
+from synthfactory.generators.calibration import logit_shift, span_shares, stretch_modes
 from synthfactory.generators.networks import Perceptron, draw_categories
 from synthfactory.generators.rejection import sample_until
 from synthfactory.generators.representation import Representation, Rows, offsets
@@ -40,6 +42,7 @@ from synthfactory.seeds import derive, torch_stream
 from synthfactory.tables import Table
 
 SAMPLE_BATCH = 8_192
+CALIBRATION_ROWS = 16_384
 SIGMA_RANGE = (0.01, 1.0)
 LOG_VARIANCE_RANGE = (-20.0, 10.0)
 
@@ -66,6 +69,8 @@ class TVAE(Generator):
         Weight decay of Adam.
     loss_factor
         Weight of the reconstruction against the Kullback-Leibler divergence.
+    calibrate
+        Correct the fitted network's marginals (`synthfactory.generators.calibration`).
 
     Raises
     ------
@@ -85,6 +90,7 @@ class TVAE(Generator):
     lr: float = 1e-3
     weight_decay: float = 1e-5
     loss_factor: float = 2.0
+    calibrate: bool = True
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "embedding_dim"):
@@ -117,7 +123,7 @@ class TVAE(Generator):
             trainer = _Trainer(self, representation, rows, seed=seed, device=place)
             steps = self.epochs * max(1, len(rows) // self.batch_size)
             train(trainer.step, steps=steps, max_minutes=self.max_minutes, callback=callback)
-        return TVAEModel(self, representation, trainer.decoder)
+            return trainer.finish()
 
 
 class Decoder(nn.Module):
@@ -154,6 +160,9 @@ class _Trainer:
         self._offsets_S = torch.tensor(
             offsets(self._sizes, representation.n_numeric), device=device
         )
+        self._gaussians_M = torch.tensor(
+            [len(column.means) for column in representation.modes], device=device
+        )
         initial = torch_stream(seed, "initial weights")
         self._encoder = Perceptron(
             representation.width, spec.encoder_dims, 2 * spec.embedding_dim, initial
@@ -163,7 +172,7 @@ class _Trainer:
             [*self._encoder.parameters(), *self.decoder.parameters()],
             lr=spec.lr,
             weight_decay=spec.weight_decay,
-            fused=device.type == "cuda",
+            fused=True,
         )
         self._order = torch.empty(0, dtype=torch.int64, device=device)
 
@@ -187,6 +196,22 @@ class _Trainer:
             self.decoder.sigma_M.clamp_(*SIGMA_RANGE)
         return {"reconstruction": reconstruction.detach(), "divergence": divergence.detach()}
 
+    @torch.no_grad()
+    def finish(self) -> TVAEModel:
+        """The model, its marginals calibrated."""
+        model = TVAEModel(self._spec, self._representation, self.decoder)
+        if not self._spec.calibrate:
+            return model
+        z_NZ = model.noise(CALIBRATION_ROWS, self._stream)
+        logits_NV = self.decoder(z_NZ)[:, self._representation.n_numeric :]
+        shares = span_shares(self._representation, self._rows)
+        self.decoder.body.out.bias[self._representation.n_numeric :] += logit_shift(
+            logits_NV, shares
+        )
+        generated = model.draw(z_NZ, self._stream)
+        stretched = stretch_modes(self._representation, self._rows, generated)
+        return TVAEModel(self._spec, stretched, self.decoder)
+
     def _next_rows(self) -> Tensor:
         """Row numbers of the next batch; a new permutation when the rows are used up."""
         n_batch = min(self._spec.batch_size, len(self._rows))
@@ -205,10 +230,7 @@ class _Trainer:
         sigma_M = self.decoder.sigma_M
         error_BM = (scalars_BM - torch.tanh(decoded_BW[:, :n_numeric])) / sigma_M
         # A scalar exists where its mode is a Gaussian: spikes and "missing" have none.
-        gaussians_M = torch.tensor(
-            [len(column.means) for column in self._representation.modes], device=codes_BS.device
-        )
-        has_scalar_BM = codes_BS[:, :n_numeric] < gaussians_M
+        has_scalar_BM = codes_BS[:, :n_numeric] < self._gaussians_M
         loss = ((0.5 * error_BM**2 + sigma_M.log()) * has_scalar_BM).sum() / len(picked_B)
         for place, part in enumerate(decoded_BW[:, n_numeric:].split(self._sizes, dim=1)):
             loss = loss + F.cross_entropy(part, codes_BS[:, place])
@@ -242,7 +264,7 @@ class TVAEModel(Model):
         device = self._decoder.sigma_M.device
         stream = torch_stream(seed, "sample", shard, device=device)
         rows = sample_until(
-            lambda n: self._draw(n, stream),
+            lambda n: self.draw(self.noise(n, stream), stream),
             n_rows,
             wanted,
             self._representation.n_numeric,
@@ -252,14 +274,18 @@ class TVAEModel(Model):
             rows, seed=derive(seed, "identifiers"), first_row=first_row
         )
 
-    @torch.no_grad()
-    def _draw(self, n_rows: int, stream: torch.Generator) -> Rows:
-        n_numeric = self._representation.n_numeric
+    def noise(self, n_rows: int, stream: torch.Generator) -> Tensor:
+        """**Shape** (B, Z): points of the latent space."""
         device = self._decoder.sigma_M.device
-        z_BZ = torch.randn(n_rows, self.spec.embedding_dim, generator=stream, device=device)
+        return torch.randn(n_rows, self.spec.embedding_dim, generator=stream, device=device)
+
+    @torch.no_grad()
+    def draw(self, z_BZ: Tensor, stream: torch.Generator) -> Rows:
+        """Rows of these latent points; scalars, modes and levels are drawn, not their likeliest."""
+        n_numeric = self._representation.n_numeric
         decoded_BW = self._decoder(z_BZ)
         means_BM = torch.tanh(decoded_BW[:, :n_numeric])
-        noise_BM = torch.randn(means_BM.shape, generator=stream, device=device)
+        noise_BM = torch.randn(means_BM.shape, generator=stream, device=z_BZ.device)
         scalars_BM = (means_BM + noise_BM * self._decoder.sigma_M).clamp(-1.0, 1.0)
         codes_BS = draw_categories(
             decoded_BW[:, n_numeric:], self._representation.span_sizes, stream

@@ -34,6 +34,7 @@ from synthfactory.generators.training import find_device, using_threads
 from synthfactory.seeds import derive
 from synthfactory.tables import Encoded, Encoder, Schema, Table
 
+TABLE = "table"
 SDTYPES = {
     "numerical": "numerical",
     "categorical": "categorical",
@@ -72,7 +73,7 @@ class _Vault(Generator):
         cuda = find_device(device).type == "cuda"
         with using_threads(threads):
             synthesizer = getattr(single_table, self.synthesizer)(metadata, **self.arguments(cuda))
-            synthesizer.fit(frame)
+            synthesizer.fit({TABLE: frame})
         return VaultModel(self, table.schema, synthesizer)
 
 
@@ -163,12 +164,14 @@ class VaultModel(Model):
         first_row: int = 0,
         conditions: Mapping[str, Any] | None = None,
     ) -> Table:
-        """Draw rows; see `Model.sample`.  SDV resets its own seed; ours replaces it."""
+        """Draw rows; see `Model.sample`."""
         if check_conditions(self.schema, conditions):
             raise OrderError("The SDV adapters draw without conditions; use generator=ctgan.")
-        self._synthesizer.reset_sampling()
-        _seed_everything(derive(seed, "sample", shard))
-        frame = self._synthesizer._sample_batch(n_rows) if n_rows else _empty(self.schema)
+        address = derive(seed, "sample", shard)
+        _seed_everything(address)
+        # SDV would use a fixed seed of its own for every first sample.
+        self._synthesizer._set_random_state(address % 2**32)
+        frame = self._synthesizer.sample(n_rows)[TABLE] if n_rows else _empty(self.schema)
         return _from_frame(
             frame, self.schema, seed=derive(seed, "identifiers"), first_row=first_row
         )
@@ -226,7 +229,7 @@ def _metadata(schema: Schema, names: list[str]) -> dict[str, Any]:
         columns[name] = {"sdtype": SDTYPES[column.kind]}
         if column.kind == "datetime":
             columns[name]["datetime_format"] = "%Y-%m-%d %H:%M:%S"
-    return {"METADATA_SPEC_VERSION": "V1", "tables": {"table": {"columns": columns}}}
+    return {"METADATA_SPEC_VERSION": "V1", "tables": {TABLE: {"columns": columns}}}
 
 
 def _to_frame(table: Table) -> pd.DataFrame:

@@ -1,0 +1,291 @@
+"""The certificate: a W3C Verifiable Credential 2.0 with an ``eddsa-jcs-2022`` proof.
+
+https://www.w3.org/TR/vc-data-model-2.0/ and https://www.w3.org/TR/vc-di-eddsa/, section 3.3.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from synthfactory import __version__
+from synthfactory.artifacts import canonical_json, digest_file, read_json, write_json
+from synthfactory.certification.keys import IssuerKey, verifies
+from synthfactory.certification.multibase import (
+    base58_decode,
+    base58_encode,
+    base64url,
+    digest_multibase,
+)
+
+CREDENTIALS_CONTEXT = "https://www.w3.org/ns/credentials/v2"
+OUR_CONTEXT = "https://w3id.org/synthfactory/certificate/v1"
+CONTEXTS = {OUR_CONTEXT: "certificate-v1.jsonld"}
+CRYPTOSUITE = "eddsa-jcs-2022"
+VALID_DAYS = 365
+STATUS_BITS = 131_072
+CERTIFICATE, STATUS, MANIFEST, REPORT = (
+    "certificate.json",
+    "status.json",
+    "manifest.json",
+    "report.json",
+)
+NOT_COVERED = (CERTIFICATE, STATUS)
+MEDIA_TYPES = {
+    ".json": "application/json",
+    ".jsonld": "application/ld+json",
+    ".jsonl": "application/jsonl",
+    ".html": "text/html",
+}
+DEVELOPMENT_NOTE = (
+    "Signed with a development key that this tool made by itself: it proves that the files belong "
+    "together, not who vouches for them."
+)
+
+
+def issue_certificate(
+    folder: Path,
+    *,
+    key: IssuerKey,
+    resources: Mapping[str, Any],
+    attempts: int,
+    now: datetime | None = None,
+) -> dict[str, Any]:
+    """Complete a release folder that holds data, manifest and report; the certificate comes last.
+
+    Parameters
+    ----------
+    folder
+        With ``data/``, ``manifest.json``, ``report.json`` and ``report.html``.
+    key
+        The issuer's.
+    resources
+        What making it cost.
+    attempts
+        How often this table was evaluated, as far as is known.
+    now
+        When it is issued.
+
+    Returns
+    -------
+    dict
+        The certificate, also written to ``certificate.json``.
+    """
+    begin = (now or datetime.now(UTC)).replace(microsecond=0)
+    manifest, report = read_json(folder / MANIFEST), read_json(folder / REPORT)
+    root = manifest["merkleRoot"]
+    _copy_contexts(folder)
+    status_id = f"urn:synthfactory:status:{root}"
+    write_json(folder / STATUS, sign(_status_list(status_id, key, begin), key, begin))
+    credential = {
+        "@context": [CREDENTIALS_CONTEXT, OUR_CONTEXT],
+        "id": f"urn:synthfactory:certificate:{root}",
+        "type": ["VerifiableCredential", "SyntheticDataCertificate"],
+        "issuer": key.did,
+        "validFrom": _time(begin),
+        "validUntil": _time(begin + timedelta(days=VALID_DAYS)),
+        "credentialStatus": {
+            "id": f"{status_id}#0",
+            "type": "BitstringStatusListEntry",
+            "statusPurpose": "revocation",
+            "statusListIndex": "0",
+            "statusListCredential": status_id,
+        },
+        "credentialSubject": _subject(manifest, report, key, resources, attempts),
+        "evidence": [
+            {
+                "id": f"urn:synthfactory:evaluation:{root}",
+                "type": ["SyntheticDataEvaluation"],
+                "reportDigest": digest_multibase(digest_file(folder / REPORT)),
+            }
+        ],
+        "relatedResource": [
+            {
+                "id": f"urn:synthfactory:release:{root}/{name}",
+                "digestMultibase": digest_multibase(digest_file(folder / name)),
+                "mediaType": MEDIA_TYPES.get(Path(name).suffix, "application/octet-stream"),
+            }
+            for name in covered_files(folder)
+        ],
+    }
+    signed = sign(credential, key, begin)
+    write_json(folder / CERTIFICATE, signed)
+    return signed
+
+
+def covered_files(folder: Path) -> list[str]:
+    """Files that the certificate covers itself: all but the two signed ones and the data parts."""
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    return sorted(
+        name for name in names if name not in NOT_COVERED and not name.startswith("data/")
+    )
+
+
+def _subject(
+    manifest: Mapping[str, Any],
+    report: Mapping[str, Any],
+    key: IssuerKey,
+    resources: Mapping[str, Any],
+    attempts: int,
+) -> dict[str, Any]:
+    """What is claimed about the data; numbers as decimal texts, so that every reader sees the same."""
+    parts = manifest["parts"]
+    policy, findings = report["policy"], report["findings"]
+    controls = findings["instrument"]
+    return {
+        "id": f"urn:synthfactory:dataset:{manifest['merkleRoot']}",
+        "type": "SyntheticDataset",
+        "manifest": {
+            "merkleRoot": manifest["merkleRoot"],
+            "merkleAlgorithm": "RFC6962-SHA256",
+            "partCount": str(len(parts)),
+            "rowCount": str(sum(part["rows"] for part in parts)),
+            "schemaDigest": manifest["schemaDigest"],
+        },
+        "releaseScope": "data-only",
+        "useClass": policy["use_class"],
+        "assuranceLevel": "SF-1",
+        "policy": {
+            "policyId": policy["id"],
+            "policyVersion": policy["version"],
+            "policyDigest": policy["digest"],
+        },
+        "attempts": str(attempts),
+        "adversary": {
+            "access": "the released rows, and none of the model",
+            "auxiliary": "for attribute inference, every other column of a person; for distances "
+            "and copies, whole rows of candidates",
+            "actor": "a person with common machine-learning tools",
+        },
+        "controls": {
+            "positive": [c["id"] for c in controls if c["kind"] == "positive" and c["flagged"]],
+            "negative": [c["id"] for c in controls if c["kind"] == "negative" and not c["flagged"]],
+        },
+        "findings": certified_findings(report),
+        "differentialPrivacy": {"claimed": "no"},
+        "notAssessed": [item["what"] for item in report["notAssessed"]],
+        "roles": {"generatorRole": key.did, "evaluatorRole": key.did, "controllerRole": key.did},
+        "generator": {
+            "generatorName": report["generator"]["name"],
+            "generatorLicence": report["generator"]["licence"],
+        },
+        "resources": {
+            "wallSeconds": decimal(sum(stage["wall_s"] for stage in resources.values())),
+            "processorSeconds": decimal(sum(stage["cpu_s"] for stage in resources.values())),
+            "energyKwh": "unmeasured",
+        },
+        "software": f"synthfactory {__version__}",
+        "keyAssurance": DEVELOPMENT_NOTE if key.is_development else "issuer key",
+    }
+
+
+def certified_findings(report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The findings as the certificate repeats them, with the policy's thresholds."""
+    rules = {rule["metric"]: rule for rule in report["policy"]["rules"]}
+    found = []
+    for item in report["findings"]["measurements"]:
+        entry = {
+            "metric": item["id"],
+            "estimate": decimal(item["estimate"]),
+            "lowerBound": decimal(item["lcb"]),
+            "upperBound": decimal(item["ucb"]),
+            "sampleSize": str(item["n"]),
+        }
+        if (rule := rules.get(item["id"])) is not None:
+            entry["threshold"] = f"{rule['bound']} {rule['op']} {decimal(rule['value'])}"
+        found.append(entry)
+    return found
+
+
+def decimal(value: float) -> str:
+    """A number as a text of at most six significant digits.
+
+    >>> decimal(0.50), decimal(1234567.0)
+    ('0.5', '1.23457e+06')
+    """
+    return f"{value:.6g}"
+
+
+def sign(document: Mapping[str, Any], key: IssuerKey, now: datetime) -> dict[str, Any]:
+    """Add an ``eddsa-jcs-2022`` proof (vc-di-eddsa, section 3.3.1)."""
+    options = {
+        "type": "DataIntegrityProof",
+        "cryptosuite": CRYPTOSUITE,
+        "created": _time(now),
+        "verificationMethod": key.verification_method,
+        "proofPurpose": "assertionMethod",
+        "@context": document["@context"],
+    }
+    signature = key.sign(_hash_data(document, options))
+    return {**document, "proof": {**options, "proofValue": "z" + base58_encode(signature)}}
+
+
+def proof_holds(document: Mapping[str, Any], issuer: str) -> bool:
+    """Whether a document's proof is valid and by ``issuer`` (section 3.3.2).
+
+    Raises
+    ------
+    ValueError
+        When there is no such proof, with what is wrong about it.
+    """
+    proof = document.get("proof")
+    if not isinstance(proof, Mapping):
+        raise ValueError("there is no single proof")
+    expected = {
+        "type": "DataIntegrityProof",
+        "cryptosuite": CRYPTOSUITE,
+        "proofPurpose": "assertionMethod",
+        "@context": document.get("@context"),
+        "verificationMethod": f"{issuer}#{issuer.removeprefix('did:key:')}",
+    }
+    for name, value in expected.items():
+        if proof.get(name) != value:
+            raise ValueError(f"the proof's {name} is not {str(value)[:80]!r}")
+    value = proof.get("proofValue")
+    if not isinstance(value, str) or not value.startswith("z"):
+        raise ValueError("the proofValue is no base58 text")
+    options = {name: item for name, item in proof.items() if name != "proofValue"}
+    unsigned = {name: item for name, item in document.items() if name != "proof"}
+    return verifies(issuer, base58_decode(value[1:]), _hash_data(unsigned, options))
+
+
+def _hash_data(document: Mapping[str, Any], options: Mapping[str, Any]) -> bytes:
+    """SHA-256 of the canonical proof options, then of the canonical document (section 3.3.4)."""
+    return b"".join(hashlib.sha256(canonical_json(part)).digest() for part in (options, document))
+
+
+def _status_list(status_id: str, key: IssuerKey, begin: datetime) -> dict[str, Any]:
+    """A list with no bit set: nothing is revoked (https://www.w3.org/TR/vc-bitstring-status-list/)."""
+    bits = gzip.compress(bytes(STATUS_BITS // 8), mtime=0)
+    return {
+        "@context": [CREDENTIALS_CONTEXT],
+        "id": status_id,
+        "type": ["VerifiableCredential", "BitstringStatusListCredential"],
+        "issuer": key.did,
+        "validFrom": _time(begin),
+        "validUntil": _time(begin + timedelta(days=VALID_DAYS)),
+        "credentialSubject": {
+            "id": f"{status_id}#list",
+            "type": "BitstringStatusList",
+            "statusPurpose": "revocation",
+            "encodedList": base64url(bits),
+        },
+    }
+
+
+def _copy_contexts(folder: Path) -> None:
+    """Our JSON-LD contexts, and an index that says which address each file stands for."""
+    target = folder / "contexts"
+    target.mkdir(exist_ok=True)
+    for name in CONTEXTS.values():
+        shutil.copy(Path(__file__).parent / "contexts" / name, target / name)
+    write_json(target / "index.json", CONTEXTS)
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,175 @@
+"""Issuer keys: Ed25519, on disk as PEM (PKCS#8), readable by their owner alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from synthfactory.artifacts import storage_errors
+from synthfactory.certification.multibase import base58_decode, base58_encode
+from synthfactory.errors import KeyFileError, StorageError
+from synthfactory.paths import user_config_dir
+
+ED25519_PREFIX = b"\xed\x01"
+DEVELOPMENT_KEY = "development-key.pem"
+AskPassphrase = Callable[[], bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IssuerKey:
+    """A private key and who it speaks for.
+
+    Parameters
+    ----------
+    private
+        The key.
+    is_development
+        Whether it is the automatic key of the quick start, which vouches for nobody.
+    """
+
+    private: Ed25519PrivateKey
+    is_development: bool = False
+
+    @property
+    def did(self) -> str:
+        """The public identifier, ``did:key:z6Mk...`` (W3C did:key method)."""
+        return "did:key:" + self.multikey
+
+    @property
+    def multikey(self) -> str:
+        """The public key as a Multikey text."""
+        raw = self.private.public_key().public_bytes_raw()
+        return "z" + base58_encode(ED25519_PREFIX + raw)
+
+    @property
+    def verification_method(self) -> str:
+        """The identifier of the key within the issuer's DID document."""
+        return f"{self.did}#{self.multikey}"
+
+    def sign(self, data: bytes) -> bytes:
+        """The Ed25519 signature of ``data`` (RFC 8032), 64 bytes."""
+        return self.private.sign(data)
+
+
+def public_key_of(did: str) -> Ed25519PublicKey:
+    """The public key of a ``did:key``.
+
+    Raises
+    ------
+    ValueError
+        When it is no did:key of an Ed25519 key.
+    """
+    text = did.removeprefix("did:key:z")
+    if text == did:
+        raise ValueError(f"expected a did:key that begins with did:key:z, got {did[:40]!r}")
+    raw = base58_decode(text)
+    if not raw.startswith(ED25519_PREFIX) or len(raw) != 34:
+        raise ValueError(f"{did[:40]!r} is no Ed25519 key")
+    return Ed25519PublicKey.from_public_bytes(raw[2:])
+
+
+def verifies(did: str, signature: bytes, data: bytes) -> bool:
+    """Whether ``signature`` over ``data`` is by the key of ``did``."""
+    try:
+        public_key_of(did).verify(signature, data)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def new_key(path: Path, *, passphrase: bytes | None = None) -> IssuerKey:
+    """Make a key and write it, with permissions 0600; an existing file is never replaced.
+
+    Raises
+    ------
+    KeyFileError
+        When the file exists.
+    StorageError
+        When it cannot be written.
+    """
+    private = Ed25519PrivateKey.generate()
+    encryption = (
+        serialization.BestAvailableEncryption(passphrase)
+        if passphrase
+        else serialization.NoEncryption()
+    )
+    content = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+    )
+    try:
+        with storage_errors("write", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+    except StorageError:
+        if path.exists():
+            raise KeyFileError(
+                f"{path} exists, and a key is never replaced: certificates signed with it could "
+                "not be made again. Choose another path."
+            ) from None
+        raise
+    return IssuerKey(private=private)
+
+
+def load_key(path: Path, *, passphrase: AskPassphrase | None = None) -> IssuerKey:
+    """Read a private key.
+
+    Parameters
+    ----------
+    path
+        PEM, PKCS#8.
+    passphrase
+        Asked only when the key is encrypted.
+
+    Raises
+    ------
+    KeyFileError
+        When it is missing, readable by others, no Ed25519 key, or the passphrase is wrong.
+    """
+    try:
+        mode = path.stat().st_mode & 0o777
+        content = path.read_bytes()
+    except OSError as error:
+        raise KeyFileError(
+            f"Cannot read the issuer key {path}: {error.strerror}. Make one with: "
+            f"synthfactory keys new {path}"
+        ) from error
+    if mode & 0o077:
+        raise KeyFileError(
+            f"The issuer key {path} can be read by others (mode {mode:04o}); run: chmod 600 {path}"
+        )
+    try:
+        try:
+            private = serialization.load_pem_private_key(content, password=None)
+        except TypeError:
+            if passphrase is None:
+                raise
+            private = serialization.load_pem_private_key(content, password=passphrase())
+    except (TypeError, ValueError, UnsupportedAlgorithm) as error:
+        raise KeyFileError(
+            f"{path} is no usable private key, or the passphrase is wrong: expected Ed25519 as PEM, "
+            "PKCS#8, as `synthfactory keys new` makes it."
+        ) from error
+    if not isinstance(private, Ed25519PrivateKey):
+        raise KeyFileError(f"{path} holds a {type(private).__name__}; expected an Ed25519 key.")
+    return IssuerKey(private=private)
+
+
+def development_key() -> IssuerKey:
+    """The quick start's key in the user's configuration folder, made on first use."""
+    path = user_config_dir() / DEVELOPMENT_KEY
+    if not path.exists():
+        try:
+            new_key(path)
+        except KeyFileError:
+            pass  # Another process was first: its key is as good.
+    return IssuerKey(private=load_key(path).private, is_development=True)

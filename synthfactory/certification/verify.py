@@ -1,0 +1,433 @@
+"""Checking a release offline, by somebody who trusts none of it.
+
+Nothing here needs the network, torch, dask or Hydra.  Every check reads the files again and computes
+what it compares; the policy's decision is made again from the findings.  Whatever a file holds, the
+answer is a list of checks, never a traceback.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from synthfactory.artifacts import digest_file, digest_json
+from synthfactory.certification import credential
+from synthfactory.certification.manifest import merkle_root
+from synthfactory.certification.multibase import base64url_decode, digest_multibase
+from synthfactory.certification.policy import Policy, decide
+from synthfactory.errors import ReleaseError, SynthfactoryError
+
+MAX_JSON_BYTES = 64 << 20
+# What a hostile or broken file can make the reading code raise.
+_BROKEN = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    SynthfactoryError,
+    pa.ArrowException,
+    zlib.error,
+)
+
+
+class _Fault(Exception):
+    """What a check found to be wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that was checked, and what was found."""
+
+    name: str
+    ok: bool
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """The outcome of all checks.
+
+    Parameters
+    ----------
+    checks
+        In the order in which they were made.
+    issuer
+        Who signed, as the certificate says.
+    pinned
+        Whether the caller named the issuer; without that anybody may have signed.
+    """
+
+    checks: tuple[Check, ...]
+    issuer: str
+    pinned: bool
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything holds."""
+        return all(check.ok for check in self.checks)
+
+    @property
+    def lines(self) -> list[str]:
+        """The outcome for a terminal: a line for each failed check, or one that all hold."""
+        failed = [f"FAILED {check.name}: {check.message}" for check in self.checks if not check.ok]
+        if failed:
+            return failed
+        lines = [f"ok: all {len(self.checks)} checks hold; signed by {self.issuer}"]
+        if not self.pinned:
+            lines.append(
+                "note: no issuer was named, so anybody may have signed; compare the issuer with the "
+                "one you know, or use --issuer."
+            )
+        return lines
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able values."""
+        return {
+            "ok": self.ok,
+            "issuer": self.issuer,
+            "pinned": self.pinned,
+            "checks": [asdict(check) for check in self.checks],
+        }
+
+    def __repr__(self) -> str:
+        return "\n".join(["Verification", *(f"  {line}" for line in self.lines)])
+
+
+def verify(
+    path: str | Path, *, issuer: str | None = None, now: datetime | None = None
+) -> Verification:
+    """Check a release folder.
+
+    Parameters
+    ----------
+    path
+        The ``release`` folder.
+    issuer
+        The ``did:key`` that must have signed.
+    now
+        The moment for which validity is checked.
+
+    Raises
+    ------
+    ReleaseError
+        When there is no such folder.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise ReleaseError(f"There is no release folder {folder}.")
+    inquiry = _Inquiry(folder, issuer, now or datetime.now(UTC))
+    checks = tuple(inquiry.run())
+    return Verification(checks=checks, issuer=inquiry.signer, pinned=issuer is not None)
+
+
+class _Inquiry:
+    """Reads a release and compares."""
+
+    def __init__(self, folder: Path, issuer: str | None, now: datetime) -> None:
+        self._folder = folder
+        self._pinned = issuer
+        self._now = now
+        self._documents: dict[str, dict[str, Any]] = {}
+
+    @property
+    def signer(self) -> str:
+        """Who signed, as the certificate says."""
+        issuer = self._documents.get(credential.CERTIFICATE, {}).get("issuer", "unknown")
+        return issuer if isinstance(issuer, str) else "unknown"
+
+    def run(self) -> Iterable[Check]:
+        """Make every check that can be made."""
+        steps: list[tuple[str, Callable[[], str]]] = [
+            ("files", self._check_files),
+            *((name, self._reader(name)) for name in (
+                credential.CERTIFICATE, credential.MANIFEST, credential.REPORT, credential.STATUS,
+            )),
+            ("proof", self._check_proof),
+            ("issuer", self._check_issuer),
+            ("shape", self._check_shape),
+            ("validity", self._check_validity),
+            ("status", self._check_status),
+            ("manifest", self._check_manifest),
+            ("data", self._check_data),
+            ("digests", self._check_digests),
+            ("report", self._check_report),
+            ("decision", self._check_decision),
+            ("claims", self._check_claims),
+        ]  # fmt: skip
+        for name, step in steps:
+            try:
+                yield Check(name=name, ok=True, message=step())
+            except _Fault as fault:
+                yield Check(name=name, ok=False, message=str(fault))
+            except _BROKEN as error:
+                said = " ".join(str(error).split())[:200]
+                yield Check(name=name, ok=False, message=f"{type(error).__name__}: {said}")
+
+    def _document(self, name: str) -> dict[str, Any]:
+        if name not in self._documents:
+            raise _Fault(f"{name} could not be read")
+        return self._documents[name]
+
+    def _reader(self, name: str) -> Callable[[], str]:
+        def read() -> str:
+            path = self._folder / name
+            if not path.is_file():
+                raise _Fault("the file is missing")
+            self._documents[name] = strict_json(path)
+            return "is JSON"
+
+        return read
+
+    def _check_files(self) -> str:
+        """No links and nothing but plain files: what is checked is what is read."""
+        n_files = 0
+        for root, folders, files in os.walk(self._folder, followlinks=False):
+            for entry in (*folders, *files):
+                path = Path(root, entry)
+                if path.is_symlink():
+                    raise _Fault(f"{path.relative_to(self._folder)} is a symbolic link")
+                if not (path.is_file() or path.is_dir()):
+                    raise _Fault(f"{path.relative_to(self._folder)} is no plain file")
+                n_files += path.is_file()
+        if self._folder.is_symlink():
+            raise _Fault("the release folder itself is a symbolic link")
+        return f"{n_files} plain files"
+
+    def _check_proof(self) -> str:
+        """The certificate's signature, by the issuer that it names."""
+        document = self._document(credential.CERTIFICATE)
+        if not credential.proof_holds(document, self.signer):
+            raise _Fault("the signature does not fit the certificate: it was changed")
+        return "Ed25519 signature holds"
+
+    def _check_issuer(self) -> str:
+        """The issuer is the one that the caller trusts."""
+        if self._pinned is not None and self.signer != self._pinned:
+            raise _Fault(f"signed by {self.signer[:80]}, expected {self._pinned}")
+        return self.signer if self._pinned else "not pinned"
+
+    def _check_shape(self) -> str:
+        """The contexts and types are those that this verifier understands."""
+        document = self._document(credential.CERTIFICATE)
+        contexts = [credential.CREDENTIALS_CONTEXT, credential.OUR_CONTEXT]
+        if document["@context"] != contexts:
+            raise _Fault("the certificate's @context is not the one that we know")
+        if "SyntheticDataCertificate" not in document["type"]:
+            raise _Fault("the certificate is of another type")
+        index = strict_json(self._folder / "contexts" / "index.json")
+        if index != credential.CONTEXTS:
+            raise _Fault("contexts/index.json names other contexts than ours")
+        for name in credential.CONTEXTS.values():
+            ours = Path(credential.__file__).parent / "contexts" / name
+            if digest_file(self._folder / "contexts" / name) != digest_file(ours):
+                raise _Fault(f"contexts/{name} is not the published context")
+        return "contexts and types are known"
+
+    def _check_validity(self) -> str:
+        document = self._document(credential.CERTIFICATE)
+        return self._valid_now(document, "the certificate")
+
+    def _valid_now(self, document: Mapping[str, Any], what: str) -> str:
+        begin, end = (_moment(document[name]) for name in ("validFrom", "validUntil"))
+        if self._now < begin:
+            raise _Fault(f"{what} is valid from {document['validFrom']} only")
+        if self._now > end:
+            raise _Fault(
+                f"{what} expired at {document['validUntil']}; ask the issuer for a new one"
+            )
+        return f"until {document['validUntil']}"
+
+    def _check_status(self) -> str:
+        """The status list is the issuer's, current, and has the certificate's bit unset."""
+        entry = self._document(credential.CERTIFICATE)["credentialStatus"]
+        document = self._document(credential.STATUS)
+        if document["id"] != entry["statusListCredential"]:
+            raise _Fault("the status list is not the one that the certificate names")
+        if document["issuer"] != self.signer:
+            raise _Fault("the status list is by another issuer")
+        if not credential.proof_holds(document, self.signer):
+            raise _Fault("the status list's signature does not fit: it was changed")
+        self._valid_now(document, "the status list")
+        listed = document["credentialSubject"]
+        if listed["statusPurpose"] != entry["statusPurpose"]:
+            raise _Fault("the status list has another purpose")
+        bits = _unzip(base64url_decode(listed["encodedList"]), limit=1 << 24)
+        index = int(entry["statusListIndex"])
+        if len(bits) * 8 < credential.STATUS_BITS or not 0 <= index < len(bits) * 8:
+            raise _Fault("the status list is too short")
+        if bits[index // 8] & (0x80 >> (index % 8)):
+            raise _Fault("the issuer has revoked this certificate")
+        return "not revoked"
+
+    def _check_manifest(self) -> str:
+        """The manifest's root and digest are computed again and equal the certificate's."""
+        manifest = self._document(credential.MANIFEST)
+        claimed = self._document(credential.CERTIFICATE)["credentialSubject"]["manifest"]
+        parts = manifest["parts"]
+        root = merkle_root(parts)
+        for where, value in (
+            ("manifest", manifest["merkleRoot"]),
+            ("certificate", claimed["merkleRoot"]),
+        ):
+            if value != root:
+                raise _Fault(f"the {where}'s Merkle root is not that of the parts")
+        if (
+            not manifest["schemaDigest"]
+            == claimed["schemaDigest"]
+            == digest_json(manifest["schema"])
+        ):
+            raise _Fault("the schema's digest does not fit")
+        rows = sum(part["rows"] for part in parts)
+        if (str(len(parts)), str(rows)) != (claimed["partCount"], claimed["rowCount"]):
+            raise _Fault("the certificate names other numbers of parts or rows")
+        subject = self._document(credential.CERTIFICATE)["credentialSubject"]["id"]
+        if subject != f"urn:synthfactory:dataset:{root}":
+            raise _Fault("the certificate is about another dataset")
+        return f"root {root[:19]}..., {len(parts)} parts, {rows} rows"
+
+    def _check_data(self) -> str:
+        """Every part is there with its digest, size and rows, and nothing else is."""
+        parts = self._document(credential.MANIFEST)["parts"]
+        data = self._folder / "data"
+        listed = set()
+        for part in parts:
+            name = part["path"]
+            if (
+                not isinstance(name, str)
+                or Path(name).parts[:1] != ("data",)
+                or len(Path(name).parts) != 2
+                or ".." in name
+            ):
+                raise _Fault(f"the manifest names a path outside data/: {str(name)[:80]!r}")
+            if name in listed:
+                raise _Fault(f"{name} is listed twice")
+            listed.add(name)
+        found = {path.relative_to(self._folder).as_posix() for path in data.rglob("*")}
+        for name in sorted(listed - found):
+            raise _Fault(f"{name} is missing")
+        for name in sorted(found - listed):
+            raise _Fault(f"{name} is not in the manifest")
+        for part in parts:
+            self._check_part(part)
+        return f"{len(parts)} parts are whole"
+
+    def _check_part(self, part: Mapping[str, Any]) -> None:
+        path = self._folder / part["path"]
+        if path.stat().st_size != part["size"]:
+            raise _Fault(f"{part['path']} has {path.stat().st_size} bytes, expected {part['size']}")
+        if digest_file(path) != f"sha256:{part['sha256']}":
+            raise _Fault(f"{part['path']} was changed: its digest differs")
+        rows = pq.read_metadata(path).num_rows
+        if rows != part["rows"]:
+            raise _Fault(f"{part['path']} holds {rows} rows, expected {part['rows']}")
+
+    def _check_digests(self) -> str:
+        """Every other file is named once, with its digest."""
+        document = self._document(credential.CERTIFICATE)
+        root = self._document(credential.MANIFEST)["merkleRoot"]
+        prefix = f"urn:synthfactory:release:{root}/"
+        named: dict[str, str] = {}
+        for entry in document["relatedResource"]:
+            name = entry["id"].removeprefix(prefix)
+            if name == entry["id"] or name in named:
+                raise _Fault(f"relatedResource {entry['id'][:80]!r} is foreign or named twice")
+            named[name] = entry["digestMultibase"]
+        present = set(credential.covered_files(self._folder))
+        for name in sorted(present ^ set(named)):
+            where = "is not covered by the certificate" if name in present else "is missing"
+            raise _Fault(f"{name} {where}")
+        for name, digest in sorted(named.items()):
+            if digest_multibase(digest_file(self._folder / name)) != digest:
+                raise _Fault(f"{name} was changed: its digest differs")
+        (evidence,) = document["evidence"]
+        if evidence["reportDigest"] != named[credential.REPORT]:
+            raise _Fault("the evidence names another report")
+        return f"{len(named)} files are as they were signed"
+
+    def _check_report(self) -> str:
+        """The report is about this data and repeats the policy that the certificate names."""
+        report = self._document(credential.REPORT)
+        subject = self._document(credential.CERTIFICATE)["credentialSubject"]
+        if report["manifest"]["merkleRoot"] != subject["manifest"]["merkleRoot"]:
+            raise _Fault("the report is about other data")
+        values = {name: value for name, value in report["policy"].items() if name != "digest"}
+        policy = Policy.from_dict(values)
+        if not policy.digest == report["policy"]["digest"] == subject["policy"]["policyDigest"]:
+            raise _Fault("the policy in the report is not the one that the certificate names")
+        if not (policy.id, policy.use_class) == (
+            subject["policy"]["policyId"],
+            subject["useClass"],
+        ):
+            raise _Fault("the certificate names another policy or use class")
+        return f"policy {policy.id}"
+
+    def _check_decision(self) -> str:
+        """The policy is applied again to the findings: the verdict is not taken on trust."""
+        report = self._document(credential.REPORT)
+        values = {name: value for name, value in report["policy"].items() if name != "digest"}
+        verdict = decide(report["findings"], Policy.from_dict(values))
+        if not verdict.certified:
+            failed = [reason.sentence for reason in verdict.reasons if not reason.passed]
+            raise _Fault(f"the findings do not satisfy the policy: {failed[0]}")
+        if report["verdict"] != verdict.to_dict():
+            raise _Fault("the report's verdict is not what the policy decides")
+        return f"{len(verdict.reasons)} rules hold"
+
+    def _check_claims(self) -> str:
+        """The certificate repeats the report's findings, and says what was not assessed."""
+        report = self._document(credential.REPORT)
+        subject = self._document(credential.CERTIFICATE)["credentialSubject"]
+        if subject["findings"] != credential.certified_findings(report):
+            raise _Fault("the certificate's findings are not the report's")
+        if not subject["notAssessed"]:
+            raise _Fault("the certificate does not say what was not assessed")
+        return "findings agree"
+
+
+def strict_json(path: Path) -> dict[str, Any]:
+    """A JSON object without repeated keys and without NaN; at most 64 MiB."""
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise _Fault(f"{path.name} has more than {MAX_JSON_BYTES >> 20} MiB")
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        document = dict(items)
+        if len(document) != len(items):
+            raise _Fault(f"{path.name} holds a key twice")
+        return document
+
+    def constant(name: str) -> Any:
+        raise _Fault(f"{path.name} holds {name}")
+
+    document = json.loads(path.read_bytes(), object_pairs_hook=pairs, parse_constant=constant)
+    if not isinstance(document, dict):
+        raise _Fault(f"{path.name} holds no JSON object")
+    return document
+
+
+def _unzip(data: bytes, limit: int) -> bytes:
+    """The content of a gzip text, refused beyond ``limit`` bytes."""
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise _Fault("the status list unpacks to an absurd size")
+    return content
+
+
+def _moment(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
