@@ -57,3 +57,45 @@ def people_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("people") / "people.csv"
     make_people(3_000).to_csv(path, index=False)
     return path
+
+
+LENIENT = {
+    "id": "test-lenient",
+    "version": "1",
+    "title": "A policy that a short fit satisfies",
+    "use_class": "restricted",
+    "rules": [
+        {
+            "id": "no-copies",
+            "metric": "privacy.exact_match",
+            "bound": "ucb",
+            "op": "<=",
+            "value": 0.05,
+            "why": "tests need a certified release within seconds",
+        }
+    ],
+}
+
+
+@pytest.fixture(scope="session")
+def certified_run(people_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was really made, of 3,000 people, and certified."""
+    from synthfactory.certification import Policy, new_key
+    from synthfactory.evaluation import Evaluation
+    from synthfactory.factory import produce
+    from synthfactory.generators import TVAE
+    from synthfactory.order import Order
+    from synthfactory.tables import Dataset
+
+    order = Order(
+        dataset=Dataset(path=str(people_csv), target="outcome"),
+        generator=TVAE(epochs=10),
+        evaluation=Evaluation(max_rows=1_000, repeats=20),
+        policy=Policy.from_dict(LENIENT),
+        threads=1,
+        rows_per_shard=1_000,
+    )
+    key = new_key(tmp_path_factory.mktemp("keys") / "issuer.pem")
+    outcome = produce(order, tmp_path_factory.mktemp("runs"), key=key)
+    assert outcome.state == "certified", outcome.reasons
+    return outcome.folder

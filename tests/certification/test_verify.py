@@ -1,0 +1,332 @@
+"""Whatever is bent in a release is refused, with a line that names the failed check."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from synthfactory.artifacts import canonical_json, digest_file, read_json, write_json
+from synthfactory.certification import credential, issue_certificate, new_key, verify
+from synthfactory.certification.manifest import merkle_root
+from synthfactory.certification.multibase import base64url, digest_multibase
+from synthfactory.errors import ReleaseError
+
+
+@pytest.fixture
+def release(certified_run: Path, tmp_path: Path) -> Path:
+    shutil.copytree(certified_run / "release", tmp_path / "release")
+    return tmp_path / "release"
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    document = read_json(path)
+    change(document)
+    write_json(path, document)
+
+
+def failed(release: Path, **options: Any) -> set[str]:
+    verification = verify(release, **options)
+    assert not verification.ok
+    assert all(line.startswith("FAILED ") for line in verification.lines)
+    return {check.name for check in verification.checks if not check.ok}
+
+
+def test_untouched_release_holds(release: Path) -> None:
+    verification = verify(release)
+    assert verification.ok, verification.lines
+    assert "anybody may have signed" in verification.lines[1]
+    assert verify(release, issuer=verification.issuer).lines[0].startswith("ok")
+
+
+def test_release_of_several_parts_has_their_rows(release: Path) -> None:
+    manifest = read_json(release / "manifest.json")
+    assert [part["rows"] for part in manifest["parts"]] == [1_000, 800]
+
+
+def test_no_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="no release folder"):
+        verify(tmp_path / "absent")
+
+
+def flip_byte(release: Path) -> None:
+    path = release / "data" / "part-00000.parquet"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def swap_parts(release: Path) -> None:
+    first, second = sorted((release / "data").iterdir())
+    first.rename(release / "swap")
+    second.rename(first)
+    (release / "swap").rename(second)
+
+
+def remove_part_everywhere(release: Path) -> None:
+    (release / "data" / "part-00001.parquet").unlink()
+    edit(release / "manifest.json", lambda m: m["parts"].pop())
+    edit(release / "manifest.json", lambda m: m.update(merkleRoot=merkle_root(m["parts"])))
+
+
+def claim_more_rows(release: Path) -> None:
+    edit(release / "manifest.json", lambda m: m["parts"][0].update(rows=10**9))
+
+
+def better_finding(release: Path) -> None:
+    edit(
+        release / "report.json",
+        lambda r: r["findings"]["measurements"][0].update(estimate=0.99, lcb=0.98),
+    )
+
+
+def weaker_policy(release: Path) -> None:
+    edit(release / "report.json", lambda r: r["policy"]["rules"][0].update(value=0.9))
+
+
+def longer_validity(release: Path) -> None:
+    edit(release / "certificate.json", lambda c: c.update(validUntil="2099-01-01T00:00:00Z"))
+
+
+def other_level(release: Path) -> None:
+    edit(
+        release / "certificate.json",
+        lambda c: c["credentialSubject"].update(assuranceLevel="SF-3"),
+    )
+
+
+def strip_proof(release: Path) -> None:
+    edit(release / "certificate.json", lambda c: c.pop("proof"))
+
+
+def several_proofs(release: Path) -> None:
+    edit(release / "certificate.json", lambda c: c.update(proof=[c["proof"], c["proof"]]))
+
+
+def foreign_context(release: Path) -> None:
+    edit(release / "certificate.json", lambda c: c["@context"].append("https://example.org/x"))
+
+
+def other_issuer_name(release: Path) -> None:
+    edit(release / "certificate.json", lambda c: c.update(issuer="did:key:z6Mkfake"))
+
+
+def empty_status(release: Path) -> None:
+    edit(release / "status.json", lambda s: s["credentialSubject"].update(encodedList="uAAAA"))
+
+
+def status_is_a_list(release: Path) -> None:
+    (release / "status.json").write_text("[]")
+
+
+def duplicate_key(release: Path) -> None:
+    path = release / "certificate.json"
+    path.write_text(path.read_text().replace("{", '{"issuer": "did:key:z6Mkfake",', 1))
+
+
+def not_a_number(release: Path) -> None:
+    edit(release / "manifest.json", lambda m: m["parts"][0].update(rows=0))
+    path = release / "manifest.json"
+    path.write_text(path.read_text().replace('"rows": 0', '"rows": NaN'))
+
+
+def path_traversal(release: Path) -> None:
+    edit(release / "manifest.json", lambda m: m["parts"][0].update(path="data/../../x.parquet"))
+
+
+def absolute_path(release: Path) -> None:
+    edit(release / "manifest.json", lambda m: m["parts"][0].update(path="/etc/passwd"))
+
+
+def symlinked_part(release: Path) -> None:
+    path = release / "data" / "part-00000.parquet"
+    shutil.copy(path, release.parent / "elsewhere.parquet")
+    path.unlink()
+    path.symlink_to(release.parent / "elsewhere.parquet")
+
+
+def extra_file(release: Path) -> None:
+    (release / "data" / "part-00009.parquet").write_bytes(b"PAR1")
+
+
+def extra_page(release: Path) -> None:
+    (release / "notes.html").write_text("<p>certified for everything</p>")
+
+
+def changed_page(release: Path) -> None:
+    path = release / "report.html"
+    path.write_text(path.read_text().replace("</body>", "<p>SF-3</p></body>"))
+
+
+def truncated_part(release: Path) -> None:
+    path = release / "data" / "part-00000.parquet"
+    path.write_bytes(path.read_bytes()[:1_000])
+
+
+def changed_context(release: Path) -> None:
+    edit(release / "contexts" / "certificate-v1.jsonld", lambda c: c["@context"].pop("findings"))
+
+
+def deep_nesting(release: Path) -> None:
+    (release / "report.json").write_text('{"a":' * 100_000)
+
+
+def no_report(release: Path) -> None:
+    (release / "report.json").unlink()
+
+
+CASES = {
+    flip_byte: "data",
+    swap_parts: "data",
+    remove_part_everywhere: "manifest",
+    claim_more_rows: "manifest",
+    better_finding: "digests",
+    weaker_policy: "digests",
+    longer_validity: "proof",
+    other_level: "proof",
+    strip_proof: "proof",
+    several_proofs: "proof",
+    foreign_context: "proof",
+    other_issuer_name: "proof",
+    empty_status: "status",
+    status_is_a_list: "status.json",
+    duplicate_key: "certificate.json",
+    not_a_number: "manifest.json",
+    path_traversal: "data",
+    absolute_path: "data",
+    symlinked_part: "files",
+    extra_file: "data",
+    extra_page: "digests",
+    changed_page: "digests",
+    truncated_part: "data",
+    changed_context: "shape",
+    deep_nesting: "report.json",
+    no_report: "report.json",
+}
+
+
+@pytest.mark.parametrize("bend", CASES, ids=lambda bend: bend.__name__)
+def test_bent_release_is_refused(bend: Callable[[Path], None], release: Path) -> None:
+    bend(release)
+    assert CASES[bend] in failed(release)
+
+
+def test_foreign_key_is_refused_when_the_issuer_is_pinned(release: Path, tmp_path: Path) -> None:
+    honest = verify(release).issuer
+    for name in ("certificate.json", "status.json"):
+        (release / name).unlink()
+    shutil.rmtree(release / "contexts")
+    stranger = new_key(tmp_path / "stranger.pem")
+    issue_certificate(release, key=stranger, resources={}, attempts=1)
+    assert verify(release).ok, "a whole forged release is self-consistent"
+    assert failed(release, issuer=honest) == {"issuer"}
+
+
+def test_findings_that_fail_the_policy_are_refused_though_signed(
+    certified_run: Path, tmp_path: Path
+) -> None:
+    release = tmp_path / "release"
+    shutil.copytree(certified_run / "release", release)
+
+    def leak(report: dict[str, Any]) -> None:
+        for item in report["findings"]["measurements"]:
+            if item["id"] == "privacy.exact_match":
+                item.update(estimate=0.9, lcb=0.8, ucb=1.0)
+
+    edit(release / "report.json", leak)
+    for name in ("certificate.json", "status.json"):
+        (release / name).unlink()
+    shutil.rmtree(release / "contexts")
+    issue_certificate(release, key=new_key(tmp_path / "k.pem"), resources={}, attempts=1)
+    assert failed(release) == {"decision"}
+
+
+def test_expired_and_early_certificates_are_refused(release: Path) -> None:
+    now = datetime.now(UTC)
+    assert "validity" in failed(release, now=now + timedelta(days=400))
+    assert "validity" in failed(release, now=now - timedelta(days=1))
+
+
+def test_revoked_certificate_is_refused(certified_run: Path, tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    shutil.copytree(certified_run / "release", release)
+    key = new_key(tmp_path / "issuer.pem")
+    for name in ("certificate.json", "status.json"):
+        (release / name).unlink()
+    shutil.rmtree(release / "contexts")
+    issue_certificate(release, key=key, resources={}, attempts=1)
+    assert verify(release).ok
+    status = {
+        name: value for name, value in read_json(release / "status.json").items() if name != "proof"
+    }
+    bits = bytearray(credential.STATUS_BITS // 8)
+    bits[0] = 0x80
+    status["credentialSubject"]["encodedList"] = base64url(gzip.compress(bytes(bits)))
+    write_json(release / "status.json", credential.sign(status, key, datetime.now(UTC)))
+    verification = verify(release)
+    assert [check.message for check in verification.checks if not check.ok] == [
+        "the issuer has revoked this certificate"
+    ]
+
+
+def test_data_of_another_release_is_refused(release: Path, tmp_path: Path) -> None:
+    part = release / "data" / "part-00000.parquet"
+    pq.write_table(pq.read_table(part).slice(0, 999), part)
+    assert "data" in failed(release)
+
+
+def test_certificate_repeats_digests_of_every_other_file(release: Path) -> None:
+    certificate = read_json(release / "certificate.json")
+    named = {item["id"].split("/", 1)[1]: item for item in certificate["relatedResource"]}
+    assert set(named) == {
+        "contexts/certificate-v1.jsonld", "contexts/index.json", "manifest.json",
+        "report.html", "report.json",
+    }  # fmt: skip
+    report = named["report.json"]["digestMultibase"]
+    assert report == digest_multibase(digest_file(release / "report.json"))
+    raw = base64.urlsafe_b64decode(report[1:] + "==")
+    assert raw[:2] == b"\x12\x20"
+
+
+def test_every_term_is_defined_by_our_context(release: Path) -> None:
+    terms = set(read_json(release / "contexts" / "certificate-v1.jsonld")["@context"])
+    standard = {
+        "@context", "id", "type", "issuer", "validFrom", "validUntil", "credentialStatus",
+        "credentialSubject", "evidence", "relatedResource", "proof",
+    }  # fmt: skip
+
+    def names(value: Any) -> set[str]:
+        if isinstance(value, dict):
+            return set(value) | {name for item in value.values() for name in names(item)}
+        if isinstance(value, list):
+            return {name for item in value for name in names(item)}
+        return set()
+
+    certificate = read_json(release / "certificate.json")
+    used = set(certificate) - standard
+    for key in ("credentialSubject", "evidence"):
+        used |= names(certificate[key]) - {"id", "type"}
+    assert used <= terms
+
+
+def test_report_and_certificate_hold_no_path_of_this_machine(certified_run: Path) -> None:
+    for path in (certified_run / "release").rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert str(certified_run).encode() not in content, path
+            assert str(Path.home()).encode() + b"/" not in content, path
+
+
+def test_signature_covers_canonical_json(release: Path) -> None:
+    path = release / "certificate.json"
+    document = json.loads(path.read_text())
+    path.write_bytes(canonical_json(document))
+    assert verify(release).ok
