@@ -110,6 +110,22 @@ def write_atomic(path: Path, data: bytes, *, mode: int | None = None) -> None:
         _fsync_folder(path.parent)
 
 
+def check_writable(folder: Path) -> None:
+    """Make sure that files can be written below ``folder``; it is created when it is missing.
+
+    Raises
+    ------
+    StorageError
+        With what to do about it.
+    """
+    probe = folder / f".{uuid.uuid4().hex}.tmp"
+    try:
+        write_atomic(probe, b"can this be written?")
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` atomically as indented JSON with sorted keys (no NaN)."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)

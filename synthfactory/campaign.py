@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synthfactory import factory
+from synthfactory import artifacts, factory
 from synthfactory.certification import IssuerKey
 from synthfactory.errors import SynthfactoryError
 from synthfactory.journal import Progress, read_progress
@@ -67,6 +67,8 @@ def run_campaign(
     ------
     UserError
         When a table cannot be read or the key cannot be used: nothing was started.
+    StorageError
+        When the folder of runs cannot be written: nothing was started.
     """
     plan = [Run.open(order, runs) for order in orders]
     distinct = {run.folder.name: run for run in plan}
@@ -75,6 +77,7 @@ def run_campaign(
     ended = {name: outcome for name, outcome in outcomes.items() if outcome is not None}
     if todo:
         issuer = key()
+        artifacts.check_writable(runs)
         threads = max(run.order.threads for run in todo)
         with connect(len(todo), threads) as client:
             for outcome in _work(client, todo, issuer, ended, tuple(distinct.values()), watch):
@@ -136,7 +139,11 @@ def _conclude(run: Run, last: Future, issuer: IssuerKey) -> Outcome:
         except SynthfactoryError as failure:
             error = failure
     return Outcome(
-        run=run.folder.name, folder=run.folder, state="failed", reasons=(_in_words(error),)
+        run=run.folder.name,
+        folder=run.folder,
+        state="failed",
+        reasons=(_in_words(error),),
+        failure_code=getattr(error, "exit_code", 1),
     )
 
 

@@ -68,7 +68,7 @@ class Reporter:
 
 def read_progress(folder: Path) -> Progress | None:
     """The last progress of a run, or None when it has none."""
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, NotADirectoryError):
         return Progress(**artifacts.read_json(folder / PROGRESS_FILE))
     return None
 
@@ -87,7 +87,7 @@ def write_failure(folder: Path, stage: str, error: Exception) -> None:
 
 def read_failure(folder: Path) -> Mapping[str, Any] | None:
     """Why the run failed last time, or None."""
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, NotADirectoryError):
         failure: Mapping[str, Any] = artifacts.read_json(folder / FAILURE_FILE)
         return failure
     return None

@@ -76,17 +76,20 @@ class Outcome:
         ``certified``, ``refused`` or ``failed``.
     reasons
         Why it was refused or failed, a sentence each.
+    failure_code
+        2 when a failure is the input's (a table, a full disk), else 1.
     """
 
     run: str
     folder: Path
     state: str
     reasons: tuple[str, ...] = ()
+    failure_code: int = 1
 
     @property
     def exit_code(self) -> int:
-        """0 certified, 3 refused, 1 failed."""
-        return {"certified": 0, "refused": 3}.get(self.state, 1)
+        """0 certified, 3 refused, 1 or 2 failed."""
+        return {"certified": 0, "refused": 3}.get(self.state, self.failure_code)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -152,6 +152,3 @@ def _count(text: str) -> int:
 
 
 _count.__name__ = "whole number"
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,7 +18,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from synthfactory.certification import Policy
 from synthfactory.clusters import Local
@@ -231,8 +231,8 @@ def _explained() -> Iterator[None]:
         if isinstance(cause, UserError):
             raise cause from error
         message = _first_line(error)
-        missing = re.search(r"Missing mandatory value: ([\w.]+)", str(error))
-        if missing:
+        missing = re.search(r"full_key: ([\w.]+)", str(error))
+        if missing and isinstance(error, MissingMandatoryValue):
             message = f"'{missing[1]}' is needed: add {missing[1]}=... to the command"
         raise OrderError(f"{message}.") from error
 

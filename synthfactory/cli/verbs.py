@@ -48,7 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         tell(outcomes)
     codes = {outcome.exit_code for outcome in outcomes}
-    return 1 if 1 in codes else max(codes)
+    # A failure is worse than a refusal, and one that is not the input's fault is the worst.
+    return next(code for code in (1, 2, 3, 0) if code in codes)
 
 
 def inspect(arguments: argparse.Namespace) -> int:

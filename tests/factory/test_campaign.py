@@ -23,7 +23,7 @@ SMALL = ["evaluation=quick", "threads=1"]
 
 def command(runs: Path, *words: str) -> list[str]:
     return [
-        sys.executable, "-W", "error::UserWarning", "-m", "synthfactory.cli", "run", "--json",
+        sys.executable, "-W", "error::UserWarning", "-m", "synthfactory", "run", "--json",
         f"paths.runs={runs}", *SMALL, *words,
     ]  # fmt: skip
 
@@ -111,7 +111,7 @@ def test_one_failing_order_does_not_stop_the_others(people_csv: Path, tmp_path: 
 
 def test_status_reads_the_folders_alone(undisturbed: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "synthfactory.cli", "status", str(undisturbed), "--json"],
+        [sys.executable, "-m", "synthfactory", "status", str(undisturbed), "--json"],
         capture_output=True,
         text=True,
         check=True,
