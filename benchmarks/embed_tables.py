@@ -1,7 +1,9 @@
-"""Make the embedded Parquet tables from UCI's CSV files: `python benchmarks/embed_tables.py FOLDER`.
+"""Make the embedded Parquet tables from UCI's CSV files.
 
-FOLDER holds ``adult.csv``, ``bank.csv`` and ``shoppers.csv`` with a header each.  Cells are trimmed, and
-``?`` becomes missing; nothing else is changed.  The same files give the same bytes.
+    python benchmarks/embed_tables.py FOLDER
+
+FOLDER holds ``adult.csv``, ``bank.csv`` and ``shoppers.csv`` with a header each.  Cells are
+trimmed, and ``?`` becomes missing; nothing else is changed.  The same files give the same bytes.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from synthfactory.certification import Verdict as Verdict
     from synthfactory.certification import Verification as Verification
     from synthfactory.certification import decide as decide
-    from synthfactory.certification import verify as verify
+    from synthfactory.certification.verify import verify as verify
     from synthfactory.evaluation import Evaluation as Evaluation
     from synthfactory.evaluation import Findings as Findings
     from synthfactory.evaluation import Measurement as Measurement

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from synthfactory import artifacts, factory
 from synthfactory.certification import IssuerKey
@@ -111,9 +111,9 @@ def _work(
             _wait_for_any([last for _, last in pending.values()])
 
 
-def _submit(client: Client, run: Run) -> Future:
+def _submit(client: Client, run: Run) -> Future[str]:
     """Chain the stages of a run; earlier runs of a campaign go first."""
-    last: Any = None
+    last: Future[str] | None = None
     for stage in factory.STAGES:
         last = client.submit(
             _perform_after,
@@ -123,6 +123,7 @@ def _submit(client: Client, run: Run) -> Future:
             key=f"{stage}-{run.folder.name}",
             pure=False,
         )
+    assert last is not None
     return last
 
 
@@ -130,7 +131,7 @@ def _perform_after(previous: object, stage: str, run: Run) -> str:
     return factory.perform(stage, run)
 
 
-def _conclude(run: Run, last: Future, issuer: IssuerKey) -> Outcome:
+def _conclude(run: Run, last: Future[str], issuer: IssuerKey) -> Outcome:
     """Sign what was certified; turn an error into an outcome that says why."""
     error = last.exception()
     if error is None:
@@ -158,7 +159,7 @@ def _in_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _wait_for_any(futures: Sequence[Future]) -> None:
+def _wait_for_any(futures: Sequence[Future[str]]) -> None:
     from distributed import TimeoutError as DaskTimeout
     from distributed import wait
 

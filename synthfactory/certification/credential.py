@@ -133,7 +133,7 @@ def _subject(
     resources: Mapping[str, Any],
     attempts: int,
 ) -> dict[str, Any]:
-    """What is claimed about the data; numbers as decimal texts, so that every reader sees the same."""
+    """What is claimed about the data; numbers are texts, so that every reader sees the same."""
     parts = manifest["parts"]
     policy, findings = report["policy"], report["findings"]
     controls = findings["instrument"]

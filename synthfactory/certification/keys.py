@@ -156,8 +156,8 @@ def load_key(path: Path, *, passphrase: AskPassphrase | None = None) -> IssuerKe
             private = serialization.load_pem_private_key(content, password=passphrase())
     except (TypeError, ValueError, UnsupportedAlgorithm) as error:
         raise KeyFileError(
-            f"{path} is no usable private key, or the passphrase is wrong: expected Ed25519 as PEM, "
-            "PKCS#8, as `synthfactory keys new` makes it."
+            f"{path} is no usable private key, or the passphrase is wrong: expected Ed25519 as "
+            "PEM, PKCS#8, as `synthfactory keys new` makes it."
         ) from error
     if not isinstance(private, Ed25519PrivateKey):
         raise KeyFileError(f"{path} holds a {type(private).__name__}; expected an Ed25519 key.")

@@ -343,7 +343,7 @@ def decide(findings: HasDict | Mapping[str, Any], policy: Policy | str = "defaul
 
 
 def _judge_instrument(controls: Sequence[Mapping[str, Any]], policy: Policy) -> RuleOutcome:
-    """Planted leaks must be found and clean tables must pass, or nothing that was measured counts."""
+    """Planted leaks must be found and clean tables must pass, or no measurement counts."""
     names = {control["id"] for control in controls}
     needed = {name for rule in policy.rules for name in rule.requires}
     wrong = [control for control in controls if control["flagged"] != control["expected"]]

@@ -1,8 +1,8 @@
 """Checking a release offline, by somebody who trusts none of it.
 
-Nothing here needs the network, torch, dask or Hydra.  Every check reads the files again and computes
-what it compares; the policy's decision is made again from the findings.  Whatever a file holds, the
-answer is a list of checks, never a traceback.
+Nothing here needs the network, torch, dask or Hydra.  Every check reads the files again and
+computes what it compares; the policy's decision is made again from the findings.  Whatever a file
+holds, the answer is a list of checks, never a traceback.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class Verification:
         lines = [f"ok: all {len(self.checks)} checks hold; signed by {self.issuer}"]
         if not self.pinned:
             lines.append(
-                "note: no issuer was named, so anybody may have signed; compare the issuer with the "
-                "one you know, or use --issuer."
+                "note: no issuer was named, so anybody may have signed; compare the issuer with "
+                "the one you know, or use --issuer."
             )
         return lines
 

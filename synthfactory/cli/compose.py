@@ -199,7 +199,7 @@ def _check_keys(parsed: Sequence[Override], config_dir: Path | None) -> None:
 
 
 def _dotted(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    for name in node:
+    for name in map(str, node):
         key = f"{prefix}{name}"
         yield key
         if OmegaConf.is_missing(node, name):

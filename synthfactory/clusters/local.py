@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synthfactory.errors import OrderError
 
@@ -66,7 +66,7 @@ class Local:
         import dask
         from distributed import Client, LocalCluster
 
-        settings = {
+        settings: dict[str, Any] = {
             # A fit holds a worker for minutes: never take its queue away or call it dead.
             "distributed.scheduler.work-stealing": False,
             "distributed.scheduler.worker-ttl": None,

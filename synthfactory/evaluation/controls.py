@@ -1,8 +1,8 @@
 """The instrument's own test: planted leaks must be found, clean data must pass, in every run.
 
 Four leaks and two clean tables take the place of the synthetic rows, and the cheap attacks judge
-them.  An alarm is a bound at 99.9 % confidence beyond a margin: with six tables and three attacks, an
-instrument that works is called invalid by chance in about one run of a thousand.
+them.  An alarm is a bound at 99.9 % confidence beyond a margin: with six tables and three attacks,
+an instrument that works is called invalid by chance in about one run of a thousand.
 """
 
 from __future__ import annotations

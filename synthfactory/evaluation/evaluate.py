@@ -49,13 +49,15 @@ class Evaluation:
     def __post_init__(self) -> None:
         if not isinstance(self.confidence, float) or not 0.5 < self.confidence < 1:
             raise OrderError(
-                f"evaluation.confidence: expected a number between 0.5 and 1, got {self.confidence!r}."
+                "evaluation.confidence: expected a number between 0.5 and 1, "
+                f"got {self.confidence!r}."
             )
         for name, least in (("max_rows", 100), ("repeats", 20)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise OrderError(
-                    f"evaluation.{name}: expected a whole number of at least {least}, got {value!r}."
+                    f"evaluation.{name}: expected a whole number of at least {least}, "
+                    f"got {value!r}."
                 )
         if not isinstance(self.controls, bool):
             raise OrderError(f"evaluation.controls: expected true or false, got {self.controls!r}.")

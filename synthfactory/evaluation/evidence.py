@@ -70,8 +70,14 @@ class Evidence:
         for name, table in tables.items():
             if table.n_rows == 0:
                 raise EvaluationError(f"The {name} table is empty; nothing can be measured.")
-        encoded = {name: encoder.encode(table) for name, table in tables.items()}
-        return cls(schema=train.schema, **encoded, **settings)
+        return cls(
+            schema=train.schema,
+            train=encoder.encode(train),
+            control=encoder.encode(control),
+            test=encoder.encode(test),
+            synthetic=encoder.encode(synthetic),
+            **settings,
+        )
 
     def judging(self, rows: Encoded) -> Evidence:
         """The same evidence with other rows in the place of the synthetic ones."""

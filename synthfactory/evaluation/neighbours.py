@@ -2,8 +2,8 @@
 
 The distance is Gower's (1971, https://doi.org/10.2307/2528823), summed over columns: for numbers
 ``|a - b| / scale``, at most 1; for levels 0 or 1; missing against present 1, missing against
-missing 0.  Every column is added in the same order in float32, so that equal rows give exactly equal
-distances and ties are ties.
+missing 0.  Every column is added in the same order in float32, so that equal rows give exactly
+equal distances and ties are ties.
 """
 
 from __future__ import annotations

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+
+import numpy as np
 
 from synthfactory.errors import OrderError, TrainingError, did_you_mean
 from synthfactory.tables import Schema, Table
@@ -201,7 +204,49 @@ def expect_number(
     """
     kinds = (int,) if integer else (int, float)
     fits = isinstance(value, kinds) and not isinstance(value, bool)
-    if not fits or value < minimum or (above and value == minimum):  # type: ignore[operator]
+    if not fits or not minimum <= value < math.inf or (above and value == minimum):  # type: ignore[operator]
         what = "a whole number" if integer else "a number"
         span = f"above {minimum}" if above else f"of at least {minimum}"
         raise OrderError(f"{owner}.{name}: expected {what} {span}, got {value!r}.")
+
+
+def expect_widths(owner: str, name: str, value: object) -> tuple[int, ...]:
+    """Check the widths of hidden layers; returns them as a tuple.
+
+    Raises
+    ------
+    OrderError
+        With what was expected and what came.
+    """
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise OrderError(f"{owner}.{name}: expected widths such as [256, 256], got {value!r}.")
+    widths = tuple(value)
+    if not widths:
+        raise OrderError(f"{owner}.{name}: expected at least one width such as [256], got none.")
+    for width in widths:
+        expect_number(owner, name, width, minimum=1, integer=True)
+    return widths
+
+
+def expect_flag(owner: str, name: str, value: object) -> None:
+    """Check a switch.
+
+    Raises
+    ------
+    OrderError
+        With what was expected and what came.
+    """
+    if not isinstance(value, bool):
+        raise OrderError(f"{owner}.{name}: expected true or false, got {value!r}.")
+
+
+def check_count(n_rows: int) -> None:
+    """Refuse to draw a negative number of rows, or a fraction.
+
+    Raises
+    ------
+    OrderError
+        With what was expected and what came.
+    """
+    if not isinstance(n_rows, (int, np.integer)) or isinstance(n_rows, bool) or n_rows < 0:
+        raise OrderError(f"n_rows: expected a whole number of at least 0, got {n_rows!r}.")

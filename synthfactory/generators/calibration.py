@@ -1,9 +1,10 @@
 """Calibration: the last, cheap correction of a fitted network's marginals.
 
 A network that was stopped after any number of steps gives a level a little too often and another
-too rarely.  Two corrections bring the marginals back without touching the dependence between
-columns; both are deviations from the paper, and both are folded into parameters that exist anyway:
+too rarely, and what it draws for each column on its own blurs the dependence between columns.  Three
+corrections, all of them deviations from the paper, are folded into parameters that exist anyway:
 
+- the logits are divided by a temperature below 1, which sharpens what the latent vector says;
 - a shift of each logit's bias, so that the *mean* probability of each level and mode over generated
   rows equals its share of the training rows (iterative proportional fitting of one-way margins:
   Deming and Stephan 1940, https://doi.org/10.1214/aoms/1177731829);
@@ -19,7 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from synthfactory.generators.modes import SPREAD, ColumnModes
 from synthfactory.generators.representation import Representation, Rows
@@ -59,6 +60,29 @@ def _span_shift(logits_NK: Tensor, share_K: Tensor) -> Tensor:
         given_K = torch.softmax(logits_NK + shift_K, dim=1).mean(dim=0).clamp(min=smallest).log()
         shift_K = (shift_K + wanted_K - given_K).clamp(-MAX_SHIFT, MAX_SHIFT)
     return shift_K
+
+
+@torch.no_grad()
+def calibrate_output(
+    out: nn.Linear, hidden_NH: Tensor, shares: Sequence[Tensor], *, temperature: float
+) -> None:
+    """Sharpen and shift the logits of a network's last layer, in place.
+
+    Parameters
+    ----------
+    out
+        The last layer: scalars first, then the logits of all spans.
+    hidden_NH
+        What the layer receives for generated rows.
+    shares
+        For each span the wanted share of each of its levels.
+    temperature
+        What the logits are divided by, before they are shifted.
+    """
+    first = out.out_features - sum(len(share) for share in shares)
+    out.weight[first:] /= temperature
+    out.bias[first:] /= temperature
+    out.bias[first:] += logit_shift(out(hidden_NH)[:, first:], shares)
 
 
 def span_shares(representation: Representation, rows: Rows) -> list[Tensor]:

@@ -37,8 +37,11 @@ from synthfactory.generators.base import (
     Generator,
     Model,
     check_conditions,
+    check_count,
     check_learnable,
+    expect_flag,
     expect_number,
+    expect_widths,
 )
 from synthfactory.generators.calibration import logit_shift, span_shares, stretch_modes
 from synthfactory.generators.networks import (
@@ -132,9 +135,8 @@ class CTGAN(Generator):
                     f"generator.{name}: expected a number below 1, got {getattr(self, name)!r}."
                 )
         for name in ("generator_dims", "discriminator_dims"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-            for size in getattr(self, name):
-                expect_number("generator", name, size, minimum=1, integer=True)
+            object.__setattr__(self, name, expect_widths("generator", name, getattr(self, name)))
+        expect_flag("generator", "calibrate", self.calibrate)
         if self.batch_size % self.pac:
             raise OrderError(
                 f"generator.batch_size: expected a multiple of pac={self.pac}, got "
@@ -201,7 +203,7 @@ class _Conditions:
         return c_BC.scatter_(1, (self.offsets_D[columns_B] + levels_B).unsqueeze(1), 1.0)
 
     def rows_with(self, columns_B: Tensor, levels_B: Tensor, stream: torch.Generator) -> Tensor:
-        """**Shape** (B,): for each condition a row number, uniformly among the rows that meet it."""
+        """**Shape** (B,): a row number per condition, uniformly among its rows."""
         assert self._order is not None
         counts_B = self._counts_DL[columns_B, levels_B]
         u_B = torch.rand(
@@ -389,7 +391,8 @@ class _Trainer:
 
 def gradient_penalty(slope_GX: Tensor) -> Tensor:
     """WGAN-GP, Gulrajani et al. 2017, arXiv 1704.00028, equation 3, on whole pacs."""
-    return PENALTY * ((slope_GX.norm(dim=1) - 1.0) ** 2).mean()
+    penalty: Tensor = PENALTY * ((slope_GX.norm(dim=1) - 1.0) ** 2).mean()
+    return penalty
 
 
 class _Sampler:
@@ -414,7 +417,7 @@ class _Sampler:
     def inputs(
         self, n_rows: int, stream: torch.Generator, fixed: tuple[int, int] | None = None
     ) -> Tensor:
-        """**Shape** (B, Z + C): the generator's inputs; ``fixed`` is a discrete column and its code."""
+        """**Shape** (B, Z + C): the inputs; ``fixed`` is a discrete column and its code."""
         z_BZ = torch.randn(n_rows, self._embedding_dim, generator=stream, device=self._device)
         if not self._n_columns:
             return z_BZ
@@ -459,6 +462,7 @@ class CTGANModel(Model):
         One condition is native: it goes into the conditional vector, and the few rows that do not
         follow it are drawn again.  Further conditions are met by drawing again only.
         """
+        check_count(n_rows)
         codes = check_conditions(self.schema, conditions)
         device = next(self._network.parameters()).device
         stream = torch_stream(seed, "sample", shard, device=device)

@@ -13,19 +13,22 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from synthfactory.artifacts import write_atomic
+from synthfactory.artifacts import digest_bytes, write_atomic
 from synthfactory.errors import OrderError
 from synthfactory.generators.base import (
     Callback,
     Generator,
     Model,
     check_conditions,
+    check_count,
     check_learnable,
 )
 from synthfactory.generators.modes import ColumnModes, fit_modes
-from synthfactory.generators.store import save_document
+from synthfactory.generators.store import check_digest, save_document
 from synthfactory.seeds import derive, numpy_stream
 from synthfactory.tables import Encoded, Encoder, Schema, Table, read_table
+
+ROWS_FILE = "training-rows.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +94,7 @@ class IndependentModel(Model):
         conditions: Mapping[str, Any] | None = None,
     ) -> Table:
         """Draw rows; see `Model.sample`.  A condition fixes its column."""
+        check_count(n_rows)
         wanted = check_conditions(self.schema, conditions)
         chance = numpy_stream(seed, "sample", shard)
         numbers = np.empty((n_rows, len(self._modes)))
@@ -187,6 +191,7 @@ class BootstrapModel(Model):
         conditions: Mapping[str, Any] | None = None,
     ) -> Table:
         """Draw training rows with replacement; see `Model.sample`."""
+        check_count(n_rows)
         wanted = check_conditions(self.schema, conditions)
         encoder = Encoder(self.schema)
         encoded = encoder.encode(self._rows)
@@ -207,7 +212,8 @@ class BootstrapModel(Model):
     def save(self, path: str | Path) -> None:
         """Write the rows beside a document that says what they are; see `Model.save`."""
         folder = Path(path)
-        write_atomic(folder / "training-rows.parquet", self._rows.to_parquet_bytes())
+        content = self._rows.to_parquet_bytes()
+        write_atomic(folder / ROWS_FILE, content)
         save_document(
             folder,
             {
@@ -215,13 +221,13 @@ class BootstrapModel(Model):
                 "spec": self.spec.hyperparameters(),
                 "schema": self.schema.to_dict(),
                 "contains_training_rows": True,
+                "rows": digest_bytes(content),
             },
         )
 
     @classmethod
     def load(cls, path: Path, document: Mapping[str, Any]) -> BootstrapModel:
         """The inverse of `save`."""
+        check_digest(path / ROWS_FILE, document["rows"])
         schema = Schema.from_dict(document["schema"])
-        return cls(
-            Bootstrap(**document["spec"]), read_table(path / "training-rows.parquet", schema=schema)
-        )
+        return cls(Bootstrap(**document["spec"]), read_table(path / ROWS_FILE, schema=schema))

@@ -101,7 +101,8 @@ class ColumnModes:
     def _draw_gaussian(self, x: Floats, chance: np.random.Generator) -> Codes:
         logs = _log_densities(x, self.weights, self.means, self.stds)
         # The largest of log-density plus Gumbel noise is a draw by responsibility.
-        return np.argmax(logs + chance.gumbel(size=logs.shape), axis=1)
+        picked: Codes = np.argmax(logs + chance.gumbel(size=logs.shape), axis=1)
+        return picked
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able parameters."""
@@ -171,7 +172,10 @@ def _fit_mixture(x: Floats, finest: float) -> tuple[Floats, Floats, Floats]:
     if len(x) == 0:
         return np.empty(0), np.empty(0), np.empty(0)
     points = np.quantile(x, (np.arange(GRID) + 0.5) / GRID) if len(x) > GRID else np.sort(x)
-    floor = max(finest, 1e-6 * float(np.ptp(points)), 1e-12 * float(np.abs(points).max()), 1e-12)
+    # On a scale of their own, so that the squares of extreme values stay finite.
+    centre, scale = _centre_and_scale(points)
+    points = (points - centre) / scale
+    floor = max(finest / scale, 1e-6)
     n_modes = min(MAX_MODES, len(np.unique(points)))
     candidates = [
         _em(points, start, floor)
@@ -179,16 +183,24 @@ def _fit_mixture(x: Floats, finest: float) -> tuple[Floats, Floats, Floats]:
     ]
     weights, means, stds = max(candidates, key=lambda found: _log_likelihood(points, *found))
     kept = weights > MIN_WEIGHT
-    return weights[kept] / weights[kept].sum(), means[kept], stds[kept]
+    return weights[kept] / weights[kept].sum(), centre + scale * means[kept], scale * stds[kept]
+
+
+def _centre_and_scale(points: Floats) -> tuple[float, float]:
+    """The median, and the width of the range (1 when it is none)."""
+    width = float(points[-1] - points[0])
+    return float(points[len(points) // 2]), width if width > 0.0 else 1.0
 
 
 def _by_quantiles(points: Floats, n_modes: int) -> Floats:
-    return np.quantile(points, (np.arange(n_modes) + 0.5) / n_modes)
+    starts: Floats = np.quantile(points, (np.arange(n_modes) + 0.5) / n_modes)
+    return starts
 
 
 def _by_range(points: Floats, n_modes: int) -> Floats:
-    low, high = points[0], points[-1]
-    return low + (high - low) * (np.arange(n_modes) + 0.5) / n_modes
+    low, high = float(points[0]), float(points[-1])
+    starts: Floats = low + (high - low) * (np.arange(n_modes) + 0.5) / n_modes
+    return starts
 
 
 def _em(points: Floats, means: Floats, floor: float) -> tuple[Floats, Floats, Floats]:

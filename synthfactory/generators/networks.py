@@ -57,8 +57,13 @@ class GeneratorNetwork(nn.Module):
 
     def forward(self, z_BZC: Tensor) -> Tensor:
         """**Shape** (B, Z + C) to (B, W)."""
-        logits_BW: Tensor = self.out(self.blocks(z_BZC))
+        logits_BW: Tensor = self.out(self.hidden(z_BZC))
         return logits_BW
+
+    def hidden(self, z_BZC: Tensor) -> Tensor:
+        """**Shape** (B, Z + C) to (B, H): what the last layer receives."""
+        x_BH: Tensor = self.blocks(z_BZC)
+        return x_BH
 
 
 class Discriminator(nn.Module):
@@ -124,6 +129,7 @@ class Discriminator(nn.Module):
                 hidden_GH = hidden_GH * factors[-1]
         slope: Tensor = self.out.weight
         for layer, factor_GH in zip(reversed(self.layers), reversed(factors), strict=True):
+            assert isinstance(layer, nn.Linear)
             slope = (slope * factor_GH) @ layer.weight
         return slope
 
@@ -142,17 +148,19 @@ class Perceptron(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [n_in, *hidden]
-        self.layers = nn.ModuleList(
-            linear(a, b, stream) for a, b in itertools.pairwise(sizes)
-        )
+        self.layers = nn.ModuleList(linear(a, b, stream) for a, b in itertools.pairwise(sizes))
         self.out = linear(sizes[-1], n_out, stream)
 
     def forward(self, x: Tensor) -> Tensor:
         """**Shape** (B, n_in) to (B, n_out)."""
+        result: Tensor = self.out(self.hidden(x))
+        return result
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """**Shape** (B, n_in) to (B, H): what the last layer receives."""
         for layer in self.layers:
             x = F.relu(layer(x))
-        result: Tensor = self.out(x)
-        return result
+        return x
 
 
 class Average:

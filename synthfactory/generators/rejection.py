@@ -40,8 +40,8 @@ def sample_until(
     while n_kept < n_rows:
         if wanted and n_drawn >= MAX_DRAWS_PER_ROW * max(n_rows, 10):
             raise OrderError(
-                f"Only {n_kept} of {n_rows} rows met the conditions after {n_drawn} draws; the model "
-                "gives such rows too rarely. Ask for fewer rows, or drop a condition."
+                f"Only {n_kept} of {n_rows} rows met the conditions after {n_drawn} draws; the "
+                "model gives such rows too rarely. Ask for fewer rows, or drop a condition."
             )
         n_next = batch if wanted else min(batch, n_rows - n_kept)
         rows = draw(n_next)

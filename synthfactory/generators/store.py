@@ -51,6 +51,25 @@ def load_document(path: Path) -> dict[str, Any]:
     return document
 
 
+def check_digest(path: Path, digest: str) -> bytes:
+    """The content of ``path``, when it is what ``model.json`` names.
+
+    Raises
+    ------
+    ReleaseError
+        When the file is absent or changed.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ReleaseError(f"Cannot load the model: {path} cannot be read: {error}.") from error
+    if digest_bytes(content) != digest:
+        raise ReleaseError(
+            f"{path} is not the file that {MODEL_FILE} names: it was changed; fit again."
+        )
+    return content
+
+
 def load_weights(path: Path, document: Mapping[str, Any], network: nn.Module) -> None:
     """Fill a network with the weights beside ``model.json``.
 
@@ -59,13 +78,9 @@ def load_weights(path: Path, document: Mapping[str, Any], network: nn.Module) ->
     ReleaseError
         When they are absent, changed, or not those of this network.
     """
+    content = check_digest(path / WEIGHTS_FILE, document["weights"])
     try:
-        content = (path / WEIGHTS_FILE).read_bytes()
-        if digest_bytes(content) != document["weights"]:
-            raise ReleaseError(f"{path / WEIGHTS_FILE} is not the file that {MODEL_FILE} names.")
         tensors: dict[str, Tensor] = safetensors.torch.load(content)
         network.load_state_dict(tensors)
-    except (OSError, KeyError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, ReleaseError):
-            raise
+    except (KeyError, RuntimeError, SafetensorError) as error:
         raise ReleaseError(f"Cannot load the weights in {path}: {error}.") from error

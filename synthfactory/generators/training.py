@@ -105,7 +105,7 @@ def find_device(device: str) -> torch.device:
         count = torch.cuda.device_count()
         if int(device.partition(":")[2] or 0) >= count:
             raise OrderError(
-                f"device: {device} was asked for, but torch sees {count} GPUs here; use device=auto "
-                "or install a torch build for this machine's GPU."
+                f"device: {device} was asked for, but torch sees {count} GPUs here; use "
+                "device=auto, or install a torch build for this machine's GPU."
             )
     return torch.device(device)

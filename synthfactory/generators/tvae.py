@@ -29,8 +29,11 @@ from synthfactory.generators.base import (
     Generator,
     Model,
     check_conditions,
+    check_count,
     check_learnable,
+    expect_flag,
     expect_number,
+    expect_widths,
 )
 from synthfactory.generators.calibration import logit_shift, span_shares, stretch_modes
 from synthfactory.generators.networks import Perceptron, draw_categories
@@ -101,9 +104,8 @@ class TVAE(Generator):
         if self.max_minutes is not None:
             expect_number("generator", "max_minutes", self.max_minutes, minimum=0, above=True)
         for name in ("encoder_dims", "decoder_dims"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-            for size in getattr(self, name):
-                expect_number("generator", name, size, minimum=1, integer=True)
+            object.__setattr__(self, name, expect_widths("generator", name, getattr(self, name)))
+        expect_flag("generator", "calibrate", self.calibrate)
 
     def fit(
         self,
@@ -258,6 +260,7 @@ class TVAEModel(Model):
         conditions: Mapping[str, Any] | None = None,
     ) -> Table:
         """Draw rows; see `Model.sample`.  Conditions are met by drawing again."""
+        check_count(n_rows)
         codes = check_conditions(self.schema, conditions)
         places = {column.name: place for place, column in enumerate(self.schema.discrete)}
         wanted = {places[name]: code for name, code in codes.items()}

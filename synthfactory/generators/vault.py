@@ -20,16 +20,17 @@ import pandas as pd
 import pyarrow as pa
 
 from synthfactory.artifacts import digest_bytes, write_atomic
-from synthfactory.errors import OrderError, ReleaseError
+from synthfactory.errors import OrderError
 from synthfactory.generators.base import (
     Callback,
     Generator,
     Model,
     check_conditions,
+    check_count,
     check_learnable,
     expect_number,
 )
-from synthfactory.generators.store import save_document
+from synthfactory.generators.store import check_digest, save_document
 from synthfactory.generators.training import find_device, using_threads
 from synthfactory.seeds import derive
 from synthfactory.tables import Encoded, Encoder, Schema, Table
@@ -165,6 +166,7 @@ class VaultModel(Model):
         conditions: Mapping[str, Any] | None = None,
     ) -> Table:
         """Draw rows; see `Model.sample`."""
+        check_count(n_rows)
         if check_conditions(self.schema, conditions):
             raise OrderError("The SDV adapters draw without conditions; use generator=ctgan.")
         address = derive(seed, "sample", shard)
@@ -201,9 +203,7 @@ class VaultModel(Model):
         import cloudpickle
 
         _import_sdv()
-        content = (path / "sdv.pkl").read_bytes()
-        if digest_bytes(content) != document["pickle"]:
-            raise ReleaseError(f"{path / 'sdv.pkl'} is not the file that model.json names.")
+        content = check_digest(path / "sdv.pkl", document["pickle"])
         specs = {spec.name: spec for spec in (SDVCTGAN, SDVTVAE, SDVGaussianCopula)}
         spec = specs[document["name"]](**document["spec"])
         return cls(spec, Schema.from_dict(document["schema"]), cloudpickle.loads(content))

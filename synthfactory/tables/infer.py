@@ -478,7 +478,7 @@ def _truths(column: Column, values: pa.Array) -> pa.Array:
     places = pc.index_in(lower, value_set=pa.array(list(truths)))
     if places.null_count != values.null_count:
         raise SchemaError(
-            f"Column '{column.name}' is declared boolean, but holds texts other than true and false."
+            f"Column '{column.name}' is declared boolean, but holds more than true and false."
         )
     return pa.array(list(truths.values())).take(places)
 
@@ -502,6 +502,6 @@ def _check_levels(column: Column, values: pa.Array) -> None:
         n_strange = pc.sum(pc.invert(known)).as_py()
         row = pc.index(known, False).as_py() + 1
         raise SchemaError(
-            f"Column '{column.name}' holds {n_strange} values outside its {len(levels)} categories, "
-            f"first in row {row}; add them to the categories, or clean them."
+            f"Column '{column.name}' holds {n_strange} values outside its {len(levels)} "
+            f"categories, first in row {row}; add them to the categories, or clean them."
         )

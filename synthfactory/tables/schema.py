@@ -134,10 +134,10 @@ class Schema:
         roles = [("target", self.target), ("entity", self.entity)]
         roles += [("quasi_identifiers", name) for name in self.quasi_identifiers]
         roles += [("sensitive", name) for name in self.sensitive]
-        for role, name in roles:
-            if name is not None and name not in self.names:
+        for role, named in roles:
+            if named is not None and named not in self.names:
                 raise SchemaError(
-                    f"{role}: there is no column '{name}'{did_you_mean(name, self.names)}"
+                    f"{role}: there is no column '{named}'{did_you_mean(named, self.names)}"
                 )
         if self.target is not None and self.column(self.target).kind == "identifier":
             raise SchemaError(f"target: '{self.target}' is an identifier, which is never learnt.")

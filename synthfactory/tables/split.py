@@ -18,7 +18,7 @@ MIN_ROWS_PER_PART = 10
 
 
 class Parts(NamedTuple):
-    """The parts of a table: what is learnt, what attacks are compared with, what utility is tested on."""
+    """What is learnt, what attacks are compared with, and what utility is tested on."""
 
     train: Table
     control: Table

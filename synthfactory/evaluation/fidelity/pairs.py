@@ -165,6 +165,6 @@ def measure(evidence: Evidence) -> list[Measurement]:
             unit="share kept",
             better="higher",
             confidence=evidence.confidence,
-            method="1 - sum |V_real - V_synthetic| / sum V_real, bias-corrected Cramér's V, all pairs",
+            method="1 - sum |V_real - V_synthetic| / sum V_real, bias-corrected Cramér's V",
         ),
     ]

@@ -67,8 +67,7 @@ class Shapes:
         p = np.cumsum(np.where(is_real, held, 0.0)[order]) / held[is_real].sum()
         q = np.cumsum(np.where(is_real, 0.0, held)[order]) / held[~is_real].sum()
         distance = float(np.abs(p - q)[last_of_value].max(initial=0.0))
-        common = min(shares)
-        return common * (1 - distance) + min(1 - shares[0], 1 - shares[1])
+        return float(min(shares) * (1 - distance) + min(1 - shares[0], 1 - shares[1]))
 
 
 def measure(evidence: Evidence) -> Measurement:

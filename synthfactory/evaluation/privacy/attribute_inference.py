@@ -1,12 +1,12 @@
 """Attribute inference: does the synthetic table betray members' secrets more than strangers'?
 
-The attacker knows every column of a person but one, the secret, and trains gradient boosting on the
-synthetic rows to guess it.  What is learnt about the population works for strangers too; the leak is
-the difference, ``accuracy on members - accuracy on strangers``, on equally many of both.  A numerical
-secret is guessed when it is hit within a tenth of its real interquartile range.
+The attacker knows every column of a person but one, the secret, and trains gradient boosting on
+the synthetic rows to guess it.  What is learnt about the population works for strangers too; the
+leak is the difference, ``accuracy on members - accuracy on strangers``, on equally many of both.  A
+numerical secret is guessed when it is hit within a tenth of its real interquartile range.
 
-Secrets are the columns declared sensitive and the target; the worst one is reported, with an interval
-widened for their number (Bonferroni).
+Secrets are the columns declared sensitive and the target; the worst one is reported, with an
+interval widened for their number (Bonferroni).
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ def guessed(
     seed = evidence.integer("attribute inference")
     sides = (evidence.members, evidence.strangers)
     if place < n_numeric:
-        y = learnt_from.numbers[:, place]
-        known = ~np.isnan(y)
+        values = learnt_from.numbers[:, place]
+        known = ~np.isnan(values)
         real = evidence.train.numbers[:, place]
         real = real[~np.isnan(real)]
         if known.sum() < 2 or len(real) < 2:
             raise EvaluationError("the secret is missing nearly everywhere")
         low, high = np.quantile(real, [0.25, 0.75])
         reach = TOLERANCE * ((high - low) or float(np.std(real)))
-        model = boosted_regressor(categorical, seed).fit(x[known], y[known])
+        model = boosted_regressor(categorical, seed).fit(x[known], values[known])
         hits = []
         for side in sides:
             truth = side.numbers[:, place]
@@ -140,7 +140,7 @@ def measure(evidence: Evidence) -> Measurement:
         unit="difference of success rates",
         better="lower",
         confidence=evidence.confidence,
-        method="gradient boosting on synthetic rows, success on members minus success on strangers, "
+        method="gradient boosting on synthetic rows, success on members minus strangers, "
         f"worst of {len(names)} secrets, Newcombe interval with Bonferroni",
         details={"worst": worst["secret"], "secrets": results},
     )

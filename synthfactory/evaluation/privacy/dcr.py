@@ -1,12 +1,12 @@
 """Distance to closest record: do synthetic rows lie nearer to members than to strangers?
 
-For each synthetic row, the distance to the nearest of n members is compared with the distance to the
-nearest of n strangers.  The share of rows that lie nearer to a member, ties counted half, is 0.5
-when the generator treats both alike.  Two readings:
+For each synthetic row, the distance to the nearest of n members is compared with the distance to
+the nearest of n strangers.  The share of rows that lie nearer to a member, ties counted half, is
+0.5 when the generator treats both alike.  Two readings:
 
 - `privacy.dcr_share`: numbers divided by their real spread;
-- `privacy.dcr_share_aligned`: numbers replaced by each table's own ranks, so that a constant shift or
-  a stretch of every column cannot hide copies ("The DCR Delusion", arXiv 2505.01524).
+- `privacy.dcr_share_aligned`: numbers replaced by each table's own ranks, so that a constant shift
+  or a stretch of every column cannot hide copies ("The DCR Delusion", arXiv 2505.01524).
 
 Such a test may fail a dataset; it never passes one alone.
 """

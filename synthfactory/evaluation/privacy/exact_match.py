@@ -1,9 +1,9 @@
 """Exact match: are more synthetic rows copies of members than chance explains?
 
 Every synthetic row that equals a real row (identifiers aside) is looked up among members and
-strangers.  If the generator has not memorised, the row's twins are members as often as anybody: with
-``n_m`` members and ``n_s`` strangers, a share ``n_m / (n_m + n_s)`` of them.  A synthetic row whose
-twins are ``m`` members and ``s`` strangers counts
+strangers.  If the generator has not memorised, the row's twins are members as often as anybody:
+with ``n_m`` members and ``n_s`` strangers, a share ``n_m / (n_m + n_s)`` of them.  A synthetic
+row whose twins are ``m`` members and ``s`` strangers counts
 
     (n_m + n_s) / n_s * (m / (m + s) - n_m / (n_m + n_s)),
 

@@ -1,9 +1,9 @@
 """Train on synthetic, test on real, against train on real, test on real.
 
-Esteban et al. 2017, arXiv 1706.02633.  Two learners, gradient boosting and a linear model, are trained
-on the synthetic and on the real train rows to predict the target, and judged on the same real test
-rows.  Scores: AUC of two classes, mean one-against-rest AUC of more, R2 of numbers.  The test rows are
-bootstrapped in pairs, so that both scores move together.
+Esteban et al. 2017, arXiv 1706.02633.  Two learners, gradient boosting and a linear model, are
+trained on the synthetic and on the real train rows to predict the target, and judged on the same
+real test rows.  Scores: AUC of two classes, mean one-against-rest AUC of more, R2 of numbers.  The
+test rows are bootstrapped in pairs, so that both scores move together.
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ def answers(rows: Encoded, task: Task) -> Floats:
     return np.where(np.isin(codes, task.classes), codes, np.nan).astype(np.float64)
 
 
+Scored = tuple[Interval, Floats]
 Predict = Callable[[Encoded], Floats]
 
 
@@ -201,7 +202,7 @@ def measure(evidence: Evidence) -> tuple[list[Measurement], list[dict[str, Any]]
         )
         for _ in range(evidence.repeats)
     ]
-    learners = []
+    learners: list[tuple[str, Scored, Scored]] = []
     with few_threads(evidence.threads):
         for learner in ("gradient boosting", "linear"):
             pair = []
@@ -210,12 +211,13 @@ def measure(evidence: Evidence) -> tuple[list[Measurement], list[dict[str, Any]]
                 value = score(truth, predicted, task)
                 repeats = np.array([score(truth, predicted, task, draw) for draw in draws])
                 pair.append((percentile(value, repeats, evidence.confidence), repeats))
-            learners.append((learner, *pair))
+            learners.append((learner, pair[0], pair[1]))
     _, (tstr, tstr_repeats), (trtr, trtr_repeats) = learners[0]
     if trtr.lcb <= task.chance:
         raise EvaluationError(
             f"Even the real rows hardly predict '{evidence.schema.target}' ({task.score_name} "
-            f"{trtr.estimate:.3f}, chance {task.chance}): utility cannot be told. Choose another target."
+            f"{trtr.estimate:.3f}, chance {task.chance}): utility cannot be told. "
+            "Choose another target."
         )
     lift = (tstr.estimate - task.chance) / (trtr.estimate - task.chance)
     lifts = (tstr_repeats - task.chance) / np.maximum(trtr_repeats - task.chance, 1e-9)
@@ -245,7 +247,7 @@ def measure(evidence: Evidence) -> tuple[list[Measurement], list[dict[str, Any]]
             control=1.0,
             unit="share of lift kept",
             confidence=evidence.confidence,
-            method="(TSTR - chance) / (TRTR - chance), gradient boosting, paired bootstrap of test rows",
+            method="(TSTR - chance) / (TRTR - chance), gradient boosting, paired bootstrap",
             details={"target": evidence.schema.target},
             **common,  # type: ignore[arg-type]
         ),
