@@ -184,7 +184,9 @@ def _infer_column(
             f"'{declared['kind']}'{did_you_mean(str(declared['kind']), KINDS)}"
         )
     values = raw.column(name)
-    guess, reason = _guess(raw.path, name, values, declared.get("kind"), is_entity)
+    if declared.get("dtype") == "string" and not pa.types.is_temporal(values.type):
+        values = values.cast(pa.string())
+    guess, reason = _guess(raw.path, name, values, declared, is_entity)
     properties = {"name": name, "nullable": values.null_count > 0, **guess, **declared}
     if "kind" in declared and declared["kind"] != guess.get("kind"):
         reason = "declared"
@@ -198,15 +200,17 @@ def _infer_column(
 
 
 def _guess(
-    path: Path, name: str, values: pa.Array, kind: str | None, is_entity: bool
+    path: Path, name: str, values: pa.Array, declared: Mapping[str, Any], is_entity: bool
 ) -> tuple[dict[str, Any], str]:
     """Properties of a column and the reason, honouring a declared kind."""
     present = values.drop_null()
+    kind = declared.get("kind")
+    stays_text = declared.get("dtype") == "string" and kind in ("categorical", "ordinal")
     if kind == "identifier" or (is_entity and kind is None):
         return _identifier(present), "declared" if kind else "says which rows belong together"
     if len(present) == 0:
         return _levels("categorical", pa.array([], pa.string())), "no value at all: stays missing"
-    typed, how = _typed(path, name, present, kind)
+    typed, how = (present, {}) if stays_text else _typed(path, name, present, kind)
     if kind is None:
         kind, reason = _choose_kind(name, typed)
     else:
@@ -223,8 +227,6 @@ def _typed(
 ) -> tuple[pa.Array, dict[str, Any]]:
     """Values in their own type: texts that are numbers, dates or truths are converted."""
     if pa.types.is_string(present.type):
-        if kind in ("categorical", "ordinal") and not _all_match(present, _INTEGER):
-            return present, {}
         return _typed_text(path, name, present, kind)
     if pa.types.is_boolean(present.type):
         return present, {}
@@ -262,7 +264,7 @@ def _typed_text(
         )
     if n_numeric == len(present) and (not n_zeros or kind == "numerical"):
         return _finite(path, name, present.cast(pa.float64())), {}
-    if kind != "numerical":
+    if kind in (None, "datetime"):
         dated = _dates(present)
         if dated is not None:
             return dated

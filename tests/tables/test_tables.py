@@ -1,0 +1,188 @@
+"""Encoding, splitting and writing lose nothing and leak nothing."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import synthfactory as sf
+from synthfactory.errors import OrderError, SchemaError, TableError
+from synthfactory.tables import (
+    Column,
+    Encoded,
+    Encoder,
+    Schema,
+    Table,
+    quality_report,
+    split_report,
+)
+
+LEVELS = ("a", "b", "c")
+SCHEMA = Schema(
+    columns=(
+        Column(name="id", kind="identifier", dtype="string"),
+        Column(
+            name="whole", kind="numerical", dtype="int64", nullable=True, decimals=0,
+            minimum=-5, maximum=100,
+        ),
+        Column(
+            name="real", kind="numerical", dtype="double", nullable=True, decimals=2,
+            minimum=-1, maximum=1,
+        ),
+        Column(name="level", kind="categorical", dtype="string", nullable=True, categories=LEVELS),
+        Column(name="rank", kind="ordinal", dtype="int64", categories=(1, 2, 3)),
+        Column(name="flag", kind="boolean", dtype="bool", nullable=True, categories=(False, True)),
+        Column(
+            name="day", kind="datetime", dtype="date32[day]", nullable=True, decimals=0,
+            minimum=0.0, maximum=2e9,
+        ),
+        Column(
+            name="time", kind="datetime", dtype="timestamp[us]", minimum=-1e9, maximum=4e9,
+        ),
+    )
+)  # fmt: skip
+ROW = st.tuples(
+    st.text(max_size=3),
+    st.none() | st.integers(-5, 100),
+    st.none() | st.integers(-100, 100).map(lambda x: x / 100),
+    st.none() | st.sampled_from(LEVELS),
+    st.sampled_from([1, 2, 3]),
+    st.none() | st.booleans(),
+    st.none() | st.dates(dt.date(1970, 1, 1), dt.date(2030, 1, 1)),
+    st.datetimes(dt.datetime(1950, 1, 1), dt.datetime(2090, 1, 1)),
+)
+
+
+def table_of(rows: list[tuple[object, ...]]) -> Table:
+    columns = list(zip(*rows, strict=True))
+    arrays = [
+        pa.array(list(values), type=pa.type_for_alias(column.dtype))
+        for column, values in zip(SCHEMA.columns, columns, strict=True)
+    ]
+    return Table(data=pa.table(dict(zip(SCHEMA.names, arrays, strict=True))), schema=SCHEMA)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(ROW, min_size=1, max_size=20))
+def test_decoding_what_was_encoded_gives_the_same_rows(rows: list[tuple[object, ...]]) -> None:
+    table = table_of(rows)
+    encoder = Encoder(SCHEMA)
+    back = encoder.decode(encoder.encode(table), seed=0)
+    assert back.data.drop_columns(["id"]).equals(table.data.drop_columns(["id"]))
+    assert not set(back.data["id"].to_pylist()) & set(table.data["id"].to_pylist())
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(ROW, min_size=1, max_size=20))
+def test_digest_sees_values_not_chunks(rows: list[tuple[object, ...]]) -> None:
+    table = table_of(rows)
+    pieces = pa.concat_tables([table.data.slice(i, 1) for i in range(table.n_rows)])
+    assert Table(data=pieces, schema=SCHEMA).digest == table.digest
+    assert table_of([*rows, rows[0]]).digest != table.digest
+
+
+def test_drawn_numbers_are_rounded_clipped_and_typed() -> None:
+    drawn = Encoded(
+        numbers=np.array([[1.6, 0.126, 86_399.0, 0.5], [1e9, -9.0, np.nan, 0.0]]),
+        codes=np.array([[0, 1, 0], [3, 2, 2]], dtype=np.int32),
+    )
+    rows = Encoder(SCHEMA).decode(drawn, seed=0).to_arrow().to_pylist()
+    assert [row["whole"] for row in rows] == [2, 100]
+    assert [row["real"] for row in rows] == [0.13, -1.0]
+    assert [row["level"] for row in rows] == ["a", None]
+    assert [row["flag"] for row in rows] == [False, None]
+    assert rows[0]["day"] == dt.date(1970, 1, 2)
+
+
+def test_identifiers_are_fresh_in_every_shard_and_depend_on_the_seed() -> None:
+    empty = Encoded(numbers=np.zeros((50, 4)), codes=np.zeros((50, 3), dtype=np.int32))
+    encoder = Encoder(SCHEMA)
+
+    def ids(seed: int, first_row: int) -> set[str]:
+        return set(encoder.decode(empty, seed=seed, first_row=first_row).data["id"].to_pylist())
+
+    assert len(ids(0, 0) | ids(0, 50)) == 100
+    assert ids(0, 0) == ids(0, 0)
+    assert not ids(0, 0) & ids(1, 0)
+
+
+def test_unknown_level_cannot_be_encoded() -> None:
+    data = pa.table({"x": ["a", "z"]})
+    column = Column(name="x", kind="categorical", dtype="string", categories=("a",))
+    with pytest.raises(SchemaError, match="1 values outside its 1 declared"):
+        Encoder(Schema(columns=(column,))).encode(
+            Table(data=data, schema=Schema(columns=(column,)))
+        )
+
+
+def test_equal_rows_give_equal_parquet_bytes(people_csv: Path, tmp_path: Path) -> None:
+    table = sf.read_table(people_csv)
+    table.write_parquet(tmp_path / "a.parquet")
+    sf.read_table(tmp_path / "a.parquet", schema=table.schema).write_parquet(tmp_path / "b.parquet")
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_split_is_disjoint_complete_and_seeded(people_csv: Path) -> None:
+    table = sf.read_table(people_csv)
+    parts = sf.split(table, seed=0)
+    ids = [set(part.data["patient"].to_pylist()) for part in parts]
+    assert [len(part) for part in parts] == [1800, 600, 600]
+    assert len(set.union(*ids)) == 3_000
+    assert sf.split(table, seed=0).train.digest == parts.train.digest
+    assert sf.split(table, seed=1).train.digest != parts.train.digest
+
+
+def test_split_keeps_a_person_in_one_part() -> None:
+    people = np.random.default_rng(0).integers(0, 60, 600)
+    data = pa.table({"person": people, "x": np.arange(600) % 7})
+    schema = Schema(
+        columns=(
+            Column(name="person", kind="identifier", dtype="int64"),
+            Column(name="x", kind="ordinal", dtype="int64", categories=tuple(range(7))),
+        ),
+        entity="person",
+    )
+    parts = sf.split(Table(data=data, schema=schema), seed=3)
+    groups = [set(part.data["person"].to_pylist()) for part in parts]
+    assert not groups[0] & groups[1]
+    assert not groups[0] & groups[2]
+    assert not groups[1] & groups[2]
+    assert 0.5 < len(parts.train) / 600 < 0.7
+    report = split_report(parts)
+    assert report["by"] == "entity"
+    assert sum(report["entities"].values()) == len(set(people.tolist()))
+    assert report["rows_also_in_train"]["control"] == len(parts.control)
+
+
+def test_too_few_rows_or_groups_are_refused() -> None:
+    data = pa.table({"x": [1, 2] * 10})
+    column = Column(name="x", kind="ordinal", dtype="int64", categories=(1, 2))
+    with pytest.raises(TableError, match="a part with 4 rows"):
+        sf.split(Table(data=data, schema=Schema(columns=(column,))), seed=0)
+
+
+@pytest.mark.parametrize("shares", [{"control": 0.0}, {"test": 1.0}, {"control": 0.5, "test": 0.4}])
+def test_impossible_shares_are_refused(shares: dict[str, float]) -> None:
+    from synthfactory.tables import Split
+
+    with pytest.raises(OrderError, match="split"):
+        Split(**shares)
+
+
+def test_quality_report_counts_and_tells_no_value() -> None:
+    report = quality_report(
+        table_of([("i", 1, None, "a", 1, True, None, dt.datetime(2000, 1, 1))] * 3)
+    )
+    assert report["duplicate_rows"] == 2
+    assert report["by_column"]["real"]["missing_share"] == 1.0
+    assert report["by_column"]["level"]["constant"]
+
+
+def test_schema_survives_json() -> None:
+    assert Schema.from_dict(SCHEMA.to_dict()) == SCHEMA
