@@ -80,7 +80,9 @@ def associations(tables: Sequence[Floats], n_rows: int) -> Floats:
 
 def kept(real: Floats, other: Floats) -> float:
     """The part of the real dependence that is kept."""
-    return 1 - float(np.abs(real - other).sum() / real.sum())
+    # A bootstrap repeat may draw rows without any dependence: the floor keeps it finite.
+    total = max(float(real.sum()), MIN_DEPENDENCE * len(real))
+    return 1 - float(np.abs(real - other).sum()) / total
 
 
 def measure(evidence: Evidence) -> list[Measurement]:
