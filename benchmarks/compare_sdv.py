@@ -1,9 +1,9 @@
 """Our CTGAN and TVAE beside SDV's, at equal epochs on the same training rows.
 
-    python benchmarks/compare_sdv.py --models ctgan,sdv_ctgan,tvae,sdv_tvae --epochs 50 --seeds 0,1,2
+    python benchmarks/compare_sdv.py --epochs 50 --seeds 0,1,2
 
-Needs ``pip install 'synthfactory[sdv]'`` for SDV's models and for SDMetrics.  Every fit is judged by
-the same five figures:
+Needs ``pip install 'synthfactory[sdv]'`` for SDV's models and for SDMetrics.  Every fit is judged
+by the same five figures:
 
 - ``sdmetrics``: SDMetrics' QualityReport against the training rows, overall score;
 - ``shapes``: mean over columns of 1 - Kolmogorov-Smirnov or total variation distance, missing
@@ -67,15 +67,14 @@ def _run_once(
     name: str, parts: Parts, model: str, epochs: int, seed: int, threads: int, home: Path
 ) -> None:
     path = home / f"{model}.json"
-    document = read_json(path) if path.exists() else {"model": model, "runs": []}
-    key = {"dataset": name, "epochs": epochs, "seed": seed}
-    if any(all(run[part] == key[part] for part in key) for run in document["runs"]):
+    key: dict[str, Any] = {"dataset": name, "epochs": epochs, "seed": seed}
+    if any(all(run[part] == key[part] for part in key) for run in _runs(path)):
         return
     began_s = time.perf_counter()
     fitted = SPECS[model](epochs=epochs).fit(parts.train, seed=seed, device="cpu", threads=threads)
     seconds = time.perf_counter() - began_s
     synthetic = fitted.sample(parts.train.n_rows, seed=1_000 + seed)
-    run = {
+    run: dict[str, Any] = {
         **key,
         "seconds": round(seconds, 1),
         "threads": threads,
@@ -83,8 +82,13 @@ def _run_once(
         **{figure: round(value, 4) for figure, value in judge(parts, synthetic).items()},
         "machine": _machine(),
     }
-    write_json(path, {**document, "runs": [*document["runs"], run]})
+    write_json(path, {"model": model, "runs": [*_runs(path), run]})
     print(model, {part: run[part] for part in (*key, *FIGURES) if part in run}, flush=True)
+
+
+def _runs(path: Path) -> list[dict[str, Any]]:
+    runs: list[dict[str, Any]] = read_json(path)["runs"] if path.exists() else []
+    return runs
 
 
 def judge(parts: Parts, synthetic: sf.Table) -> dict[str, float]:
@@ -153,7 +157,9 @@ def utility(train: sf.Table, test: sf.Table) -> float:
 
 def sdmetrics_score(real: sf.Table, synthetic: sf.Table) -> float:
     """SDMetrics' QualityReport, overall."""
-    from sdmetrics.reports.single_table import QualityReport
+    from sdmetrics.reports.single_table import (  # type: ignore[import-not-found, unused-ignore]
+        QualityReport,
+    )
 
     kinds = {"numerical": "numerical", "datetime": "datetime", "boolean": "boolean"}
     metadata = {

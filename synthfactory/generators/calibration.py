@@ -1,10 +1,9 @@
 """Calibration: the last, cheap correction of a fitted network's marginals.
 
 A network that was stopped after any number of steps gives a level a little too often and another
-too rarely, and what it draws for each column on its own blurs the dependence between columns.  Three
-corrections, all of them deviations from the paper, are folded into parameters that exist anyway:
+too rarely.  Two corrections bring the marginals back and leave the dependence between columns as it
+is; both are deviations from the paper, and both are folded into parameters that exist anyway:
 
-- the logits are divided by a temperature below 1, which sharpens what the latent vector says;
 - a shift of each logit's bias, so that the *mean* probability of each level and mode over generated
   rows equals its share of the training rows (iterative proportional fitting of one-way margins:
   Deming and Stephan 1940, https://doi.org/10.1214/aoms/1177731829);
@@ -26,7 +25,7 @@ from synthfactory.generators.modes import SPREAD, ColumnModes
 from synthfactory.generators.representation import Representation, Rows
 
 ITERATIONS = 30
-MAX_SHIFT = 3.0
+MAX_SHIFT = 5.0
 MIN_ROWS = 50
 STRETCH = (0.5, 2.0)
 
@@ -63,10 +62,8 @@ def _span_shift(logits_NK: Tensor, share_K: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def calibrate_output(
-    out: nn.Linear, hidden_NH: Tensor, shares: Sequence[Tensor], *, temperature: float
-) -> None:
-    """Sharpen and shift the logits of a network's last layer, in place.
+def calibrate_output(out: nn.Linear, hidden_NH: Tensor, shares: Sequence[Tensor]) -> None:
+    """Shift the logits of a network's last layer, in place.
 
     Parameters
     ----------
@@ -76,12 +73,8 @@ def calibrate_output(
         What the layer receives for generated rows.
     shares
         For each span the wanted share of each of its levels.
-    temperature
-        What the logits are divided by, before they are shifted.
     """
     first = out.out_features - sum(len(share) for share in shares)
-    out.weight[first:] /= temperature
-    out.bias[first:] /= temperature
     out.bias[first:] += logit_shift(out(hidden_NH)[:, first:], shares)
 
 

@@ -13,7 +13,10 @@ Deviations, each for a reason:
 - sampling uses an exponential moving average of the generator's weights;
 - a fake row's scalar is multiplied by the probability that its mode has one: real rows hold an
   exact 0 at points and missing values, by which the discriminator would know them;
-- the fitted network's marginals are calibrated (`synthfactory.generators.calibration`).
+- the fitted network's marginals are calibrated (`synthfactory.generators.calibration`);
+- a batch has 200 rows, not 500, the learning rates are 5e-4, not 2e-4, and the discriminator drops
+  no units (the authors' code: half of them): at 50 epochs on the shoppers table, where the paper's
+  values learn nothing about the target yet (AUC 0.4 to 0.6), these learn it (0.78).
 
 Legend: B batch rows, M numeric columns, S spans, D discrete columns, W encoded width,
 C condition width, Z latent width, P rows of a pac, G = B / P.
@@ -43,7 +46,7 @@ from synthfactory.generators.base import (
     expect_number,
     expect_widths,
 )
-from synthfactory.generators.calibration import logit_shift, span_shares, stretch_modes
+from synthfactory.generators.calibration import calibrate_output, span_shares, stretch_modes
 from synthfactory.generators.networks import (
     Average,
     Discriminator,
@@ -105,17 +108,17 @@ class CTGAN(Generator):
     name: ClassVar[str] = "ctgan"
     reference: ClassVar[str] = "https://arxiv.org/abs/1907.00503"
 
-    epochs: int = 150
+    epochs: int = 100
     max_minutes: float | None = None
-    batch_size: int = 500
+    batch_size: int = 200
     pac: int = 10
     embedding_dim: int = 128
     generator_dims: tuple[int, ...] = (256, 256)
     discriminator_dims: tuple[int, ...] = (256, 256)
-    generator_lr: float = 2e-4
-    discriminator_lr: float = 2e-4
+    generator_lr: float = 5e-4
+    discriminator_lr: float = 5e-4
     generator_decay: float = 1e-6
-    dropout: float = 0.5
+    dropout: float = 0.0
     discriminator_steps: int = 1
     average_decay: float = 0.999
     calibrate: bool = True
@@ -370,9 +373,12 @@ class _Trainer:
         if not self._spec.calibrate:
             return model
         inputs_NZC = sampler.inputs(CALIBRATION_ROWS, self._stream)
-        logits_NV = network(inputs_NZC)[:, self._representation.n_numeric :]
         shares = span_shares(self._representation, self._rows)
-        network.out.bias[self._representation.n_numeric :] += logit_shift(logits_NV, shares)
+        calibrate_output(
+            network.out,
+            network.hidden(inputs_NZC),
+            shares,
+        )
         generated = model.draw(inputs_NZC, self._stream)
         stretched = stretch_modes(self._representation, self._rows, generated)
         return CTGANModel(self._spec, stretched, network)

@@ -49,6 +49,6 @@ def mixed(n_rows: int, seed: int = 0) -> pd.DataFrame:
     return frame
 
 
-def of_columns(columns: Mapping[str, Any], folder: Path, **declared: Any) -> sf.Table:
+def of_columns(values: Mapping[str, Any], folder: Path, **declared: Any) -> sf.Table:
     """A table of these columns."""
-    return as_table(pd.DataFrame(dict(columns)), folder, **declared)
+    return as_table(pd.DataFrame(dict(values)), folder, **declared)

@@ -128,7 +128,7 @@ def test_changed_files_are_refused(spec: Generator, table: sf.Table, tmp_path: P
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ReleaseError, match="is not the file that model.json names"):
+    with pytest.raises(ReleaseError, match=r"is not the file that model\.json names"):
         sf.load_model(tmp_path)
     path.unlink()
     with pytest.raises(ReleaseError, match="cannot be read"):
@@ -181,7 +181,7 @@ EDGES = {
     "no numeric column": {"g": ["u", "v", "w"] * 20, "h": ["p", "q"] * 30},
     "constant columns": {"g": ["u"] * 60, "x": [3.5] * 60, "h": ["p", "q"] * 30},
     "all missing": {"x": [None] * 60, "h": ["p", "q"] * 30, "y": np.arange(60) * 1.1},
-    "twenty rows": {"x": np.arange(20) * 1.1, "h": ["p", "q"] * 10},
+    "twenty rows": {"x": np.arange(40) * 1.1, "h": ["p", "q"] * 20},
     "extreme values": {"x": [*np.arange(59) * 1.1, 1e15], "h": ["p", "q"] * 30},
 }
 
@@ -190,6 +190,8 @@ EDGES = {
 @pytest.mark.parametrize("edge", EDGES)
 def test_edge_tables_work(spec: Generator, edge: str, tmp_path: Path) -> None:
     table = of_columns(EDGES[edge], tmp_path)
+    if edge == "twenty rows":
+        table = table.head(20)
     synthetic = spec.fit(table, seed=0).sample(50, seed=1)
     assert synthetic.n_rows == 50
     assert synthetic.schema == table.schema
@@ -207,14 +209,11 @@ def test_many_levels_do_not_fill_the_memory(spec: Generator, tmp_path: Path) -> 
 
 
 @BY_NAME
-def test_identifiers_alone_cannot_be_learnt(spec: Generator, tmp_path: Path) -> None:
-    table = of_columns(
-        {"person": [f"P{n:05d}" for n in range(50)], "other": [f"Q{n:05d}" for n in range(50)]},
-        tmp_path,
-        columns={"person": {"kind": "identifier"}, "other": {"kind": "identifier"}},
-    )
+def test_identifiers_alone_cannot_be_learnt(spec: Generator, table: sf.Table) -> None:
+    alone = sf.Schema(columns=(table.schema.column("person"),))
+    people = sf.Table(data=table.data.select(["person"]), schema=alone)
     with pytest.raises(TrainingError, match="identifiers only"):
-        spec.fit(table, seed=0)
+        spec.fit(people, seed=0)
 
 
 @NEURAL_BY_NAME
