@@ -32,7 +32,7 @@ The same command continues what was interrupted, and returns at once when all is
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    arguments = parser().parse_args(argv)
+    arguments = _parse(argv)
     try:
         code: int = arguments.verb(arguments)
     except SynthfactoryError as error:
@@ -45,6 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     return code
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Like ``parse_args``, but settings may stand before, between and after options."""
+    grammar = parser()
+    arguments, rest = grammar.parse_known_args(argv)
+    if rest and (not hasattr(arguments, "settings") or any(word[:1] == "-" for word in rest)):
+        grammar.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.settings += rest
+    return arguments
 
 
 def parser() -> argparse.ArgumentParser:

@@ -26,8 +26,6 @@ class Local:
         but not more than there are orders.
     memory_limit_gb
         Memory at which a worker is stopped and its task tried elsewhere; 0 for no limit.
-    dashboard
-        Whether to serve Dask's own dashboard (needs bokeh).
 
     Raises
     ------
@@ -37,7 +35,6 @@ class Local:
 
     n_workers: int | None = None
     memory_limit_gb: float = 0.0
-    dashboard: bool = False
 
     def __post_init__(self) -> None:
         if self.n_workers is not None and not (
@@ -86,7 +83,8 @@ class Local:
                 threads_per_worker=1,
                 processes=True,
                 memory_limit=f"{self.memory_limit_gb}GB" if self.memory_limit_gb else 0,
-                dashboard_address=":0" if self.dashboard else None,
+                # Any free port: the usual one is often taken on shared machines.
+                dashboard_address="127.0.0.1:0",
                 local_directory=scratch,
                 silence_logs=50,
             ) as cluster,

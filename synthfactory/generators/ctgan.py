@@ -124,8 +124,10 @@ class CTGAN(Generator):
     calibrate: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "pac", "embedding_dim", "discriminator_steps"):
+        for name in ("epochs", "pac", "embedding_dim", "discriminator_steps"):
             expect_number("generator", name, getattr(self, name), minimum=1, integer=True)
+        # Batch normalisation needs two rows to compare.
+        expect_number("generator", "batch_size", self.batch_size, minimum=2, integer=True)
         for name in ("generator_lr", "discriminator_lr"):
             expect_number("generator", name, getattr(self, name), minimum=0, above=True)
         for name in ("generator_decay", "dropout", "average_decay"):
@@ -480,7 +482,9 @@ class CTGANModel(Model):
         def draw(n: int) -> Rows:
             return self.draw(sampler.inputs(n, stream, fixed), stream)
 
-        rows = sample_until(draw, n_rows, wanted, self._representation.n_numeric, SAMPLE_BATCH)
+        # One thread, because the number of threads changes last bits, and then a rare draw.
+        with using_threads(1):
+            rows = sample_until(draw, n_rows, wanted, self._representation.n_numeric, SAMPLE_BATCH)
         return self._representation.decode(
             rows, seed=derive(seed, "identifiers"), first_row=first_row
         )

@@ -30,8 +30,13 @@ def save_network(path: Path, document: Mapping[str, Any], network: nn.Module) ->
 
 
 def save_document(path: Path, document: Mapping[str, Any]) -> None:
-    """Write ``model.json``."""
-    write_json(path / MODEL_FILE, {"synthfactory": __version__, **document})
+    """Write ``model.json`` with a digest of what it says."""
+    content = {"synthfactory": __version__, **document}
+    write_json(path / MODEL_FILE, {**content, "digest": _digest(content)})
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return digest_bytes(json.dumps(content, sort_keys=True).encode())
 
 
 def load_document(path: Path) -> dict[str, Any]:
@@ -40,7 +45,7 @@ def load_document(path: Path) -> dict[str, Any]:
     Raises
     ------
     ReleaseError
-        When the folder holds no model.
+        When the folder holds no model, or a changed one.
     """
     try:
         document = json.loads((path / MODEL_FILE).read_bytes())
@@ -48,6 +53,11 @@ def load_document(path: Path) -> dict[str, Any]:
         raise ReleaseError(f"{path} holds no readable {MODEL_FILE}: {error}.") from error
     if not isinstance(document, dict) or "kind" not in document:
         raise ReleaseError(f"{path / MODEL_FILE} describes no model: it names no 'kind'.")
+    digest = document.pop("digest", None)
+    if digest is not None and digest != _digest(document):
+        raise ReleaseError(
+            f"{path / MODEL_FILE} is not as it was written: its digest differs; fit again."
+        )
     return document
 
 

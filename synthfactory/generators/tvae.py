@@ -267,13 +267,13 @@ class TVAEModel(Model):
         wanted = {places[name]: code for name, code in codes.items()}
         device = self._decoder.sigma_M.device
         stream = torch_stream(seed, "sample", shard, device=device)
-        rows = sample_until(
-            lambda n: self.draw(self.noise(n, stream), stream),
-            n_rows,
-            wanted,
-            self._representation.n_numeric,
-            SAMPLE_BATCH,
-        )
+
+        def draw(n: int) -> Rows:
+            return self.draw(self.noise(n, stream), stream)
+
+        # One thread, because the number of threads changes last bits, and then a rare draw.
+        with using_threads(1):
+            rows = sample_until(draw, n_rows, wanted, self._representation.n_numeric, SAMPLE_BATCH)
         return self._representation.decode(
             rows, seed=derive(seed, "identifiers"), first_row=first_row
         )

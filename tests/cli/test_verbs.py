@@ -65,6 +65,13 @@ def test_bad_table_is_one_clear_error_and_writes_nothing(name: str, tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == [name]
 
 
+def test_settings_may_stand_anywhere(tmp_path: Path) -> None:
+    done = synthfactory("run", "seed=4", "--show", "generator=tvae", "-q", "rows=7", cwd=tmp_path)
+    order = json.loads(done.stdout)
+    assert (order["seed"], order["rows"]) == (4, 7)
+    assert synthfactory("run", "--shwo").returncode == 2
+
+
 def test_missing_file_is_explained(tmp_path: Path) -> None:
     done = synthfactory("run", "dataset.path=patients.csv", cwd=tmp_path)
     assert done.returncode == 2

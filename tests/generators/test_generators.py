@@ -135,6 +135,27 @@ def test_changed_files_are_refused(spec: Generator, table: sf.Table, tmp_path: P
         sf.load_model(tmp_path)
 
 
+@pytest.mark.parametrize("spec", [SMALL_GAN, sf.Independent()], ids=lambda spec: spec.name)
+def test_a_changed_description_is_refused(spec: Generator, table: sf.Table, tmp_path: Path) -> None:
+    spec.fit(table, seed=0).save(tmp_path)
+    path = tmp_path / "model.json"
+    path.write_text(path.read_text().replace('"weights": [', '"weights": [0.5, ', 1))
+    with pytest.raises(ReleaseError, match="is not as it was written"):
+        sf.load_model(tmp_path)
+
+
+@NEURAL_BY_NAME
+def test_the_number_of_threads_does_not_change_a_sample(spec: Generator, table: sf.Table) -> None:
+    model = spec.fit(table, seed=0)
+    before = torch.get_num_threads()
+    digests = set()
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        digests.add(model.sample(2_000, seed=1).digest)
+    torch.set_num_threads(before)
+    assert len(digests) == 1
+
+
 def test_a_folder_without_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match=r"holds no readable model\.json"):
         sf.load_model(tmp_path)
@@ -230,6 +251,7 @@ def test_progress_is_reported(spec: Generator, table: sf.Table) -> None:
         ({"epochs": 0}, "epochs: expected a whole number of at least 1, got 0"),
         ({"epochs": True}, "epochs: expected a whole number"),
         ({"epochs": "3"}, "epochs: expected a whole number"),
+        ({"batch_size": 1, "pac": 1}, "batch_size: expected a whole number of at least 2"),
         ({"batch_size": 105}, "multiple of pac=10, got 105; use 100"),
         ({"generator_lr": 0}, "generator_lr: expected a number above 0"),
         ({"generator_lr": float("nan")}, "generator_lr: expected a number above 0"),
