@@ -14,7 +14,9 @@ by the same five figures:
 - ``seconds``: wall time of the fit.
 
 Results are kept in one file per model below ``benchmarks/results/compare_sdv``, after each fit;
-fits that are there already are not repeated.  Generators take turns within a seed, so that a busy
+fits that are there already are not repeated.  Each model has its own defaults unless
+``--batch-size`` sets it for all: ours takes 200 rows a step and SDV 500, so that an epoch of ours
+has more steps.  Generators take turns within a seed, so that a busy
 machine slows all of them.
 """
 
@@ -59,19 +61,28 @@ def main() -> None:
     for name in options.datasets:
         parts = sf.split(sf.read_table(DATA / f"{name}.parquet", target=TARGETS[name]), seed=0)
         for seed, model in itertools.product(options.seeds, options.models):
-            _run_once(name, parts, model, options.epochs, seed, options.threads, options.results)
+            spec = _spec(model, options.epochs, options.batch_size)
+            _run_once(name, parts, spec, seed, options.threads, options.results)
     print(markdown(_recorded(options.results), options.epochs))
 
 
-def _run_once(
-    name: str, parts: Parts, model: str, epochs: int, seed: int, threads: int, home: Path
-) -> None:
-    path = home / f"{model}.json"
-    key: dict[str, Any] = {"dataset": name, "epochs": epochs, "seed": seed}
+def _spec(model: str, epochs: int, batch_size: int | None) -> Any:
+    own = {"epochs": epochs}
+    return SPECS[model](**(own if batch_size is None else {**own, "batch_size": batch_size}))
+
+
+def _run_once(name: str, parts: Parts, spec: Any, seed: int, threads: int, home: Path) -> None:
+    path = home / f"{spec.name}.json"
+    key: dict[str, Any] = {
+        "dataset": name,
+        "epochs": spec.epochs,
+        "batch_size": spec.batch_size,
+        "seed": seed,
+    }
     if any(all(run[part] == key[part] for part in key) for run in _runs(path)):
         return
     began_s = time.perf_counter()
-    fitted = SPECS[model](epochs=epochs).fit(parts.train, seed=seed, device="cpu", threads=threads)
+    fitted = spec.fit(parts.train, seed=seed, device="cpu", threads=threads)
     seconds = time.perf_counter() - began_s
     synthetic = fitted.sample(parts.train.n_rows, seed=1_000 + seed)
     run: dict[str, Any] = {
@@ -82,8 +93,8 @@ def _run_once(
         **{figure: round(value, 4) for figure, value in judge(parts, synthetic).items()},
         "machine": _machine(),
     }
-    write_json(path, {"model": model, "runs": [*_runs(path), run]})
-    print(model, {part: run[part] for part in (*key, *FIGURES) if part in run}, flush=True)
+    write_json(path, {"model": spec.name, "runs": [*_runs(path), run]})
+    print(spec.name, {part: run[part] for part in (*key, *FIGURES) if part in run}, flush=True)
 
 
 def _runs(path: Path) -> list[dict[str, Any]]:
@@ -174,17 +185,18 @@ def sdmetrics_score(real: sf.Table, synthetic: sf.Table) -> float:
 
 
 def markdown(runs: Sequence[dict[str, Any]], epochs: int) -> str:
-    """Mean and standard deviation over the seeds, a row per dataset and model."""
+    """Mean and standard deviation over the seeds, a row per dataset, model and batch size."""
     lines = [
-        "| dataset | model | seeds | " + " | ".join(FIGURES) + " |",
-        "|---" * (3 + len(FIGURES)) + "|",
+        "| dataset | model | batch | seeds | " + " | ".join(FIGURES) + " |",
+        "|---" * (4 + len(FIGURES)) + "|",
     ]
     chosen = [run for run in runs if run["epochs"] == epochs]
-    for dataset, model in itertools.product(TARGETS, SPECS):
-        mine = [run for run in chosen if (run["dataset"], run["model"]) == (dataset, model)]
+    batches = sorted({run["batch_size"] for run in chosen})
+    for row in itertools.product(TARGETS, SPECS, batches):
+        mine = [run for run in chosen if (run["dataset"], run["model"], run["batch_size"]) == row]
         if mine:
             cells = [_cell([run[figure] for run in mine if figure in run]) for figure in FIGURES]
-            lines.append(f"| {dataset} | {model} | {len(mine)} | " + " | ".join(cells) + " |")
+            lines.append("| " + " | ".join([*map(str, row), str(len(mine)), *cells]) + " |")
     return "\n".join(lines)
 
 
@@ -272,6 +284,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--datasets", type=_words(TARGETS), default=["adult", "shoppers"])
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")])
+    parser.add_argument("--batch-size", type=int, help="for every model; default: its own")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--results", type=Path, default=HOME)
     parser.set_defaults(seeds=[0, 1, 2])

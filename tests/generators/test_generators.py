@@ -28,7 +28,7 @@ def table(tmp_path: Path) -> sf.Table:
 
 @BY_NAME
 def test_samples_follow_the_schema(spec: Generator, table: sf.Table) -> None:
-    synthetic = spec.fit(table, seed=0).sample(500, seed=1)
+    synthetic = spec.fit(table, seed=0, threads=1).sample(500, seed=1)
     assert synthetic.n_rows == 500
     assert synthetic.schema == table.schema
     assert synthetic.data.schema.types == table.data.schema.types
@@ -40,7 +40,7 @@ def test_samples_follow_the_schema(spec: Generator, table: sf.Table) -> None:
 
 @BY_NAME
 def test_identifiers_are_new_and_unique(spec: Generator, table: sf.Table) -> None:
-    model = spec.fit(table, seed=0)
+    model = spec.fit(table, seed=0, threads=1)
     parts = [
         model.sample(200, seed=1, shard=shard, first_row=200 * shard).to_pandas()
         for shard in range(2)
@@ -74,7 +74,7 @@ def test_a_fit_leaves_the_global_chance_alone(spec: Generator, table: sf.Table) 
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    spec.fit(table, seed=0).sample(10, seed=0)
+    spec.fit(table, seed=0, threads=1).sample(10, seed=0)
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -82,7 +82,7 @@ def test_a_fit_leaves_the_global_chance_alone(spec: Generator, table: sf.Table) 
 def test_saved_models_sample_the_same_rows(
     spec: Generator, table: sf.Table, tmp_path: Path
 ) -> None:
-    model = spec.fit(table, seed=0)
+    model = spec.fit(table, seed=0, threads=1)
     model.save(tmp_path / "model")
     loaded = sf.load_model(tmp_path / "model")
     assert loaded.spec == spec
@@ -91,7 +91,7 @@ def test_saved_models_sample_the_same_rows(
 
 @pytest.mark.parametrize("spec", [*NEURAL, sf.Independent()], ids=lambda spec: spec.name)
 def test_no_training_row_is_in_the_files(spec: Generator, table: sf.Table, tmp_path: Path) -> None:
-    spec.fit(table, seed=0).save(tmp_path / "model")
+    spec.fit(table, seed=0, threads=1).save(tmp_path / "model")
     content = b"".join(path.read_bytes() for path in sorted((tmp_path / "model").iterdir()))
     frame = table.to_pandas()
     assert not any(person.encode() in content for person in frame["person"])
@@ -113,13 +113,13 @@ def _numbers(value: object) -> list[float]:
 
 
 def test_a_bootstrap_model_says_that_it_holds_rows(table: sf.Table, tmp_path: Path) -> None:
-    sf.Bootstrap().fit(table, seed=0).save(tmp_path)
+    sf.Bootstrap().fit(table, seed=0, threads=1).save(tmp_path)
     assert json.loads((tmp_path / "model.json").read_bytes())["contains_training_rows"] is True
 
 
 @pytest.mark.parametrize("spec", [*NEURAL, sf.Bootstrap()], ids=lambda spec: spec.name)
 def test_changed_files_are_refused(spec: Generator, table: sf.Table, tmp_path: Path) -> None:
-    spec.fit(table, seed=0).save(tmp_path)
+    spec.fit(table, seed=0, threads=1).save(tmp_path)
     (path,) = (
         path
         for path in tmp_path.iterdir()
@@ -137,7 +137,7 @@ def test_changed_files_are_refused(spec: Generator, table: sf.Table, tmp_path: P
 
 @pytest.mark.parametrize("spec", [SMALL_GAN, sf.Independent()], ids=lambda spec: spec.name)
 def test_a_changed_description_is_refused(spec: Generator, table: sf.Table, tmp_path: Path) -> None:
-    spec.fit(table, seed=0).save(tmp_path)
+    spec.fit(table, seed=0, threads=1).save(tmp_path)
     path = tmp_path / "model.json"
     path.write_text(path.read_text().replace('"weights": [', '"weights": [0.5, ', 1))
     with pytest.raises(ReleaseError, match="is not as it was written"):
@@ -146,7 +146,7 @@ def test_a_changed_description_is_refused(spec: Generator, table: sf.Table, tmp_
 
 @NEURAL_BY_NAME
 def test_the_number_of_threads_does_not_change_a_sample(spec: Generator, table: sf.Table) -> None:
-    model = spec.fit(table, seed=0)
+    model = spec.fit(table, seed=0, threads=1)
     before = torch.get_num_threads()
     digests = set()
     for threads in (1, 2, 3):
@@ -169,7 +169,7 @@ def test_a_folder_without_model_is_refused(tmp_path: Path) -> None:
 
 @BY_NAME
 def test_conditions_are_met(spec: Generator, table: sf.Table) -> None:
-    model = spec.fit(table, seed=0)
+    model = spec.fit(table, seed=0, threads=1)
     one = model.sample(150, seed=1, conditions={"group": "c"}).to_pandas()
     assert one["group"].eq("c").all()
     two = model.sample(150, seed=1, conditions={"group": "b", "member": True}).to_pandas()
@@ -180,7 +180,7 @@ def test_conditions_are_met(spec: Generator, table: sf.Table) -> None:
 
 @BY_NAME
 def test_wrong_conditions_are_named(spec: Generator, table: sf.Table) -> None:
-    model = spec.fit(table, seed=0)
+    model = spec.fit(table, seed=0, threads=1)
     with pytest.raises(OrderError, match="not on 'gruop'; did you mean 'group'"):
         model.sample(5, seed=1, conditions={"gruop": "a"})
     with pytest.raises(OrderError, match="not on 'size'"):
@@ -191,7 +191,7 @@ def test_wrong_conditions_are_named(spec: Generator, table: sf.Table) -> None:
 
 @BY_NAME
 def test_no_rows_may_be_asked_for_but_not_fewer(spec: Generator, table: sf.Table) -> None:
-    model = spec.fit(table, seed=0)
+    model = spec.fit(table, seed=0, threads=1)
     assert model.sample(0, seed=1).n_rows == 0
     with pytest.raises(OrderError, match="n_rows: expected a whole number"):
         model.sample(-1, seed=1)
@@ -213,7 +213,7 @@ def test_edge_tables_work(spec: Generator, edge: str, tmp_path: Path) -> None:
     table = of_columns(EDGES[edge], tmp_path)
     if edge == "twenty rows":
         table = table.head(20)
-    synthetic = spec.fit(table, seed=0).sample(50, seed=1)
+    synthetic = spec.fit(table, seed=0, threads=1).sample(50, seed=1)
     assert synthetic.n_rows == 50
     assert synthetic.schema == table.schema
 
@@ -226,7 +226,7 @@ def test_many_levels_do_not_fill_the_memory(spec: Generator, tmp_path: Path) -> 
         tmp_path,
         columns={"code": {"kind": "categorical"}},
     )
-    assert spec.fit(table, seed=0).sample(100, seed=1).n_rows == 100
+    assert spec.fit(table, seed=0, threads=1).sample(100, seed=1).n_rows == 100
 
 
 @BY_NAME
@@ -240,7 +240,7 @@ def test_identifiers_alone_cannot_be_learnt(spec: Generator, table: sf.Table) ->
 @NEURAL_BY_NAME
 def test_progress_is_reported(spec: Generator, table: sf.Table) -> None:
     seen: list[Progress] = []
-    spec.fit(table, seed=0, callback=seen.append)
+    spec.fit(table, seed=0, threads=1, callback=seen.append)
     assert seen[-1].step == seen[-1].steps == 12
     assert all(np.isfinite(value) for value in seen[-1].losses.values())
 
@@ -277,6 +277,6 @@ def test_the_vault_is_an_extra(table: sf.Table) -> None:
         import sdv  # noqa: F401
     except ImportError:
         with pytest.raises(OrderError, match=r"pip install 'synthfactory\[sdv\]'.*Business Source"):
-            sf.SDVCTGAN(epochs=1).fit(table, seed=0)
+            sf.SDVCTGAN(epochs=1).fit(table, seed=0, threads=1)
     else:
         pytest.skip("sdv is installed")
