@@ -18,6 +18,9 @@ from typing import Any
 
 from synthfactory import artifacts
 
+# The stages of a run, in order; each is a folder that is absent or whole.
+STAGES = ("split", "fit", "sample", "evaluate", "decide")
+ORDER_FILE = "order.json"
 PROGRESS_FILE = "progress.json"
 FAILURE_FILE = "failure.json"
 STALE_AFTER_S = 60.0

@@ -29,11 +29,9 @@ from synthfactory import __version__, artifacts
 from synthfactory.certification import Verdict
 from synthfactory.errors import TableError
 from synthfactory.evaluation import Findings
+from synthfactory.journal import ORDER_FILE, STAGES
 from synthfactory.order import Order, as_plain
 from synthfactory.tables import Dataset, Parts, Table, read_table
-
-ORDER_FILE = "order.json"
-STAGES = ("split", "fit", "sample", "evaluate", "decide")
 
 
 @dataclass(frozen=True, kw_only=True)

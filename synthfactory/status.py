@@ -12,8 +12,7 @@ from typing import Any
 
 from synthfactory import artifacts
 from synthfactory.errors import OrderError
-from synthfactory.journal import read_failure, read_progress
-from synthfactory.run import ORDER_FILE, STAGES
+from synthfactory.journal import ORDER_FILE, STAGES, read_failure, read_progress
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,14 @@ def test_help_needs_nothing_heavy() -> None:
     assert run_python(code).endswith("[]")
 
 
+def test_verbs_that_only_read_files_need_neither_torch_nor_dask() -> None:
+    code = (
+        "import sys, synthfactory.cli.verbs, synthfactory.status; "
+        "print([m for m in ('torch', 'dask', 'hydra', 'sklearn', 'pandas') if m in sys.modules])"
+    )
+    assert run_python(code) == "[]"
+
+
 @pytest.mark.parametrize("name", [name for name in dir(synthfactory) if name != "__version__"])
 def test_every_public_name_resolves(name: str) -> None:
     assert getattr(synthfactory, name) is not None

@@ -10,7 +10,6 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-
 TARGET = "hydra_plugins.synthfactory_launcher.campaign_launcher.CampaignLauncher"
 
 # A plain dictionary: Hydra runs this module without registering it, which dataclasses need.

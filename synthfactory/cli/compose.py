@@ -76,7 +76,7 @@ def many(words: Sequence[str], config_dir: Path | None) -> Any:
 
 def settings(config: DictConfig) -> Settings:
     """Turn a composed configuration into checked objects."""
-    ours = OmegaConf.masked_copy(config, [name for name in config if name != "hydra"])
+    ours = OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
     plain = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     trusted = tuple(plain["trusted_targets"])

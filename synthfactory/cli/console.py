@@ -8,15 +8,18 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from synthfactory.campaign import View, Watch
-from synthfactory.journal import Progress
-from synthfactory.run import STAGES, Outcome
+from synthfactory.journal import STAGES, Progress
+
+if TYPE_CHECKING:
+    from synthfactory.campaign import View, Watch
+    from synthfactory.run import Outcome
 
 MARKS = {"certified": ("✔", "green"), "refused": ("✘", "yellow"), "failed": ("✘", "red")}
 _LINE_EVERY_S = 60.0
