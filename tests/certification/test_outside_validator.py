@@ -1,0 +1,63 @@
+"""Certificates are accepted, and bent ones refused, by software that nobody here wrote."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from synthfactory.artifacts import read_json, write_json
+
+NODE = Path(__file__).parent / "node"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("npm") is None, reason="needs Node.js and npm"),
+]
+
+
+@pytest.fixture(scope="module")
+def validator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("node")
+    shutil.copytree(NODE, folder, dirs_exist_ok=True)
+    installed = subprocess.run(
+        ["npm", "install", "--no-audit", "--no-fund", "--silent"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert installed.returncode == 0, installed.stderr
+    return folder
+
+
+def outside_verdict(validator: Path, release: Path) -> dict[str, bool]:
+    done = subprocess.run(
+        ["node", "verify.mjs", str(release)],
+        cwd=validator,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    verdict: dict[str, bool] = json.loads(done.stdout.splitlines()[-1])
+    return verdict
+
+
+def test_fresh_certificate_is_accepted(validator: Path, certified_run: Path) -> None:
+    verdict = outside_verdict(validator, certified_run / "release")
+    assert verdict == {"verified": True, "revoked": False}
+
+
+def test_changed_certificate_is_refused(
+    validator: Path, certified_run: Path, tmp_path: Path
+) -> None:
+    release = tmp_path / "release"
+    shutil.copytree(certified_run / "release", release)
+    certificate = read_json(release / "certificate.json")
+    certificate["credentialSubject"]["assuranceLevel"] = "SF-3"
+    write_json(release / "certificate.json", certificate)
+    assert not outside_verdict(validator, release)["verified"]
