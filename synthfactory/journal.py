@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from synthfactory import artifacts
 
 # The stages of a run, in order; each is a folder that is absent or whole.
@@ -40,7 +42,9 @@ class Progress:
 
     @property
     def is_stale(self) -> bool:
-        """Whether nobody has written for a minute: the process is gone, or hangs."""
+        """Whether nobody works on it: its process is gone, or has not written for a minute."""
+        if self.host == platform.node() and not psutil.pid_exists(self.pid):
+            return True
         return time.time() - self.written_at > STALE_AFTER_S
 
 
