@@ -29,11 +29,13 @@ ROWS_PER_LEVEL = 50
 _INTEGER = r"^[+-]?(0|[1-9][0-9]*)$"
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _INFINITE = r"(?i)^[+-]?inf(inity)?$"
+ISO_8601 = "ISO 8601"
 _DATE_FORMATS = (
     ("%Y-%m-%d", "date32[day]"),
     ("%Y-%m-%d %H:%M:%S", "timestamp[us]"),
     ("%Y-%m-%dT%H:%M:%S", "timestamp[us]"),
     ("%Y-%m-%d %H:%M", "timestamp[us]"),
+    (ISO_8601, "timestamp[us]"),
     ("%Y/%m/%d", "date32[day]"),
     ("%d.%m.%Y", "date32[day]"),
     ("%d/%m/%Y", "date32[day]"),
@@ -190,7 +192,8 @@ def _infer_column(
     properties = {"name": name, "nullable": values.null_count > 0, **guess, **declared}
     if "kind" in declared and declared["kind"] != guess.get("kind"):
         reason = "declared"
-    properties["categories"] = tuple(properties.get("categories", ()))
+    if properties["kind"] == "boolean":
+        properties["categories"] = (False, True)
     if properties["kind"] in ("numerical", "datetime", "identifier"):
         properties["categories"] = ()
     if properties["kind"] not in ("numerical", "datetime"):
@@ -209,6 +212,9 @@ def _guess(
     if kind == "identifier" or (is_entity and kind is None):
         return _identifier(present), "declared" if kind else "says which rows belong together"
     if len(present) == 0:
+        empty = {"numerical": "double", "datetime": "timestamp[us]"}.get(kind or "")
+        if empty:
+            return {"kind": kind, "dtype": empty}, "declared; no value at all"
         return _levels("categorical", pa.array([], pa.string())), "no value at all: stays missing"
     typed, how = (present, {}) if stays_text else _typed(path, name, present, kind)
     if kind is None:
@@ -250,8 +256,17 @@ def _typed_text(
     lower = pc.utf8_lower(present)
     if pc.all(pc.is_in(lower, value_set=pa.array(["true", "false"]))).as_py():
         return pc.equal(lower, "true"), {}
-    if _all_match(present, _INTEGER) and pc.max(pc.utf8_length(present)).as_py() <= 16:
-        return _whole(name, present.cast(pa.int64())), {}
+    if _all_match(present, _INTEGER):
+        # A double cannot hold more than 16 digits: longer numbers are names, not quantities.
+        longest = pc.max(pc.utf8_length(present)).as_py()
+        whole = present if longest > 16 else _whole(name, present.cast(pa.int64()))
+        if kind == "numerical" and pa.types.is_string(whole.type):
+            raise TableError(
+                f"{path}: column '{name}' is declared numerical but holds whole numbers beyond "
+                f"{MAX_INTEGER}, which cannot be learnt exactly; declare it an identifier or "
+                "categorical."
+            )
+        return whole, {}
     infinite = pc.match_substring_regex(present, _INFINITE)
     numeric = pc.match_substring_regex(present, _NUMBER)
     leading_zeros = pc.match_substring_regex(present, r"^[+-]?0[0-9]")
@@ -304,7 +319,7 @@ def _finite(path: Path, name: str, present: pa.Array) -> pa.Array:
             f"{path}: column '{name}' holds {n_infinite} infinite values; replace them with "
             "numbers, or leave them empty."
         )
-    return present
+    return pc.add(present, 0.0)  # -0.0 and 0.0 are one value.
 
 
 def _dates(present: pa.Array) -> tuple[pa.Array, dict[str, Any]] | None:
@@ -320,6 +335,14 @@ def _dates(present: pa.Array) -> tuple[pa.Array, dict[str, Any]] | None:
 
 def parse_dates(texts: pa.Array, form: str) -> pa.Array:
     """Texts as timestamps in microseconds; null where the format does not fit."""
+    if form == ISO_8601:
+        # Fractions of a second and time zones; zones are turned into UTC.
+        try:
+            zoned = pc.any(pc.match_substring_regex(texts, r"(Z|[+-]\d\d:?\d\d)$")).as_py()
+            kind = pa.timestamp("us", tz="UTC" if zoned else None)
+            return texts.cast(kind).cast(pa.timestamp("us"))
+        except pa.ArrowInvalid:
+            return pa.nulls(len(texts), pa.timestamp("us"))
     return pc.strptime(texts, format=form, unit="us", error_is_null=True)
 
 
@@ -344,6 +367,8 @@ def _choose_kind(name: str, typed: pa.Array) -> tuple[str, str]:
             return "identifier", "consecutive whole numbers, each once: a row number"
         if n_levels == n_rows and n_rows > 1 and _ID_NAME.search(name):
             return "identifier", "whole numbers, each once, named like an identifier"
+        if n_levels == n_rows and n_rows > 1 and min(abs(bounds["min"]), bounds["max"]) >= 10_000:
+            return "identifier", "long whole numbers, each once: they look like account numbers"
         if n_levels <= 2:
             return "categorical", f"{n_levels} whole numbers"
         if few:
@@ -469,6 +494,8 @@ def _convert(raw: Raw, column: Column) -> pa.Array:
         raise SchemaError(
             f"Column '{column.name}' is declared {column.kind} ({column.dtype}) but {told}"
         ) from error
+    if pa.types.is_floating(kind):
+        converted = pc.add(converted, 0.0)
     if column.is_discrete:
         _check_levels(column, converted)
     return converted

@@ -96,7 +96,7 @@ def read_raw(path: Path, missing_values: Sequence[str] = MISSING_VALUES) -> Raw:
         raise TableError(f"There is no file {path}.{there} Check dataset.path.")
     if path.is_dir():
         raise TableError(f"{path} is a folder; expected one CSV or Parquet file.")
-    suffixes = path.suffixes[-2:]
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
     if ".parquet" in suffixes or ".pq" in suffixes:
         data, is_text = _read_parquet(path), False
     elif {".csv", ".tsv", ".txt", ".tab"} & set(suffixes):
@@ -135,8 +135,11 @@ def _read_parquet(path: Path) -> pa.Table:
 def _read_csv(path: Path) -> pa.Table:
     content = _read_text(path)
     header_line = content.split(b"\n", 1)[0].decode().rstrip("\r")
+    if "\r" in header_line:
+        raise TableError(f"{path} ends its lines with CR alone; convert it: tr '\\r' '\\n'.")
     delimiter = max(_DELIMITERS, key=lambda mark: len(_cells(header_line, mark)))
-    names = [name.strip() for name in _cells(_logical_header(content), delimiter)]
+    header = _logical_header(content)
+    names = [name.strip() for name in _cells(header, delimiter)]
     _check_names(path, names)
     bad: list[pacsv.InvalidRow] = []
 
@@ -149,7 +152,10 @@ def _read_csv(path: Path) -> pa.Table:
             io.BytesIO(content),
             # One thread: only then a bad row knows its number.
             read_options=pacsv.ReadOptions(
-                column_names=names, skip_rows=1, use_threads=False, block_size=1 << 24
+                column_names=names,
+                skip_rows=header.count("\n") + 1,
+                use_threads=False,
+                block_size=1 << 24,
             ),
             parse_options=pacsv.ParseOptions(
                 delimiter=delimiter, newlines_in_values=True, invalid_row_handler=note
@@ -173,7 +179,7 @@ def _read_csv(path: Path) -> pa.Table:
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    return next(csv.reader([line], delimiter=delimiter), [])
+    return next(csv.reader(line.splitlines(keepends=True), delimiter=delimiter), [])
 
 
 def _logical_header(content: bytes) -> str:

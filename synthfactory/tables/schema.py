@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
+
+import pyarrow as pa
 
 from synthfactory.artifacts import digest_json
 from synthfactory.errors import SchemaError, did_you_mean
@@ -65,7 +67,26 @@ class Column:
                 f"Column '{self.name}': expected a kind among {', '.join(KINDS)}, "
                 f"got '{self.kind}'{did_you_mean(str(self.kind), KINDS)}"
             )
+        if isinstance(self.categories, str) or not isinstance(self.categories, Sequence):
+            raise SchemaError(
+                f"Column '{self.name}': expected a list of categories, got {self.categories!r}."
+            )
         object.__setattr__(self, "categories", tuple(self.categories))
+        for bound in ("minimum", "maximum"):
+            value = getattr(self, bound)
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int | float)
+            ):
+                raise SchemaError(
+                    f"Column '{self.name}': expected a number as {bound}, got {value!r}."
+                )
+        try:
+            pa.type_for_alias(self.dtype)
+        except (TypeError, ValueError):
+            raise SchemaError(
+                f"Column '{self.name}': expected an Arrow type such as int64, double, string or "
+                f"timestamp[us] as dtype, got {self.dtype!r}."
+            ) from None
         if len(set(self.categories)) != len(self.categories):
             raise SchemaError(f"Column '{self.name}': a category is listed twice.")
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:

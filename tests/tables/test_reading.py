@@ -47,6 +47,11 @@ SEX = CHANCE.choice(["m", "f"], N).tolist()
         ([f"{1 + i % 28:02d}.03.2024" for i in range(N)], "datetime", "date32[day]"),
         ([f"2024-01-01 {i % 24:02d}:30:00" for i in range(N)], "datetime", "timestamp[us]"),
         ([f"{i % 40:04d}" for i in range(N)], "categorical", "string"),
+        ([str(10**17 + i // 2) for i in range(N)], "categorical", "string"),
+        ([10**17 + i for i in range(N)], "identifier", "string"),
+        ([70_000 + 7 * i for i in range(N)], "identifier", "int64"),
+        ([f"2024-01-01T10:00:{i % 60:02d}.25Z" for i in range(N)], "datetime", "timestamp[us]"),
+        ([0.0, -0.0, 1.5, 2.5] * (N // 4), "ordinal", "double"),
         ([""] * N, "categorical", "string"),
         (["same"] * N, "categorical", "string"),
         ([5] * N, "categorical", "int64"),
@@ -157,6 +162,15 @@ def test_bad_file_is_one_clear_error(name: str, tmp_path: Path) -> None:
         sf.read_table(tmp_path / name)
 
 
+def test_line_break_in_a_quoted_name_is_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(
+        '"a\nb",c\n' + "".join(f"{i % 7},x{i % 3}\n" for i in range(99))
+    )
+    table = sf.read_table(tmp_path / "t.csv")
+    assert table.column_names == ("a\nb", "c")
+    assert table.n_rows == 99
+
+
 def test_folder_is_no_table(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="is a folder"):
         sf.read_table(tmp_path)
@@ -185,6 +199,9 @@ def test_declared_numerical_column_with_texts_is_explained(tmp_path: Path) -> No
         ({"columns": {"aeg": {}}}, "A column 'aeg' is declared"),
         ({"columns": {"age": {"kind": "number"}}}, "expected a kind among"),
         ({"columns": {"age": {"kinds": "numerical"}}}, "no property 'kinds'; did you mean 'kind'"),
+        ({"columns": {"age": {"minimum": "abc"}}}, "expected a number as minimum"),
+        ({"columns": {"sex": {"categories": 5}}}, "expected a list of categories"),
+        ({"columns": {"age": {"dtype": "int46"}}}, "expected an Arrow type"),
     ],
 )
 def test_wrong_declarations_are_explained(
