@@ -1,0 +1,108 @@
+"""What a run leaves behind: no row of the confidential table, and all that a reader needs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from synthfactory.artifacts import is_done, read_done, read_json
+from synthfactory.errors import StageError, TableError
+from synthfactory.evaluation import Evaluation
+from synthfactory.factory import perform, produce
+from synthfactory.generators import Independent
+from synthfactory.journal import STAGES
+from synthfactory.order import Order
+from synthfactory.run import Run
+from synthfactory.status import read_status
+from synthfactory.tables import Dataset
+
+QUICK = Evaluation(max_rows=500, repeats=20)
+
+
+def test_no_file_of_a_run_holds_an_identifier_of_the_real_table(certified_run: Path) -> None:
+    identifier = re.compile(rb"P\d{6}")
+    for path in certified_run.rglob("*"):
+        if path.is_file():
+            assert not identifier.search(path.read_bytes()), path
+            if path.suffix == ".parquet":
+                drawn = pq.read_table(path).column("patient").to_pylist()
+                assert all(name.startswith("syn-") for name in drawn)
+
+
+def test_no_synthetic_row_repeats_a_real_one(certified_run: Path, people_csv: Path) -> None:
+    real = pd.read_csv(people_csv).drop(columns="patient").astype(str)
+    drawn = pd.concat(
+        [pq.read_table(path).to_pandas() for path in certified_run.glob("release/data/*.parquet")]
+    )
+    drawn = drawn.drop(columns="patient").astype(str)
+    both = drawn.merge(real, how="inner", on=list(real.columns))
+    assert len(both) <= 0.01 * len(drawn)
+
+
+def test_every_stage_lists_the_digests_of_its_files(certified_run: Path) -> None:
+    for stage in STAGES:
+        assert is_done(certified_run / stage)
+        listed = read_done(certified_run / stage)
+        assert listed["files"]
+        assert listed["wall_s"] >= 0
+
+
+def test_order_tells_what_was_made_and_report_tells_no_path(certified_run: Path) -> None:
+    assert read_json(certified_run / "order.json")["order"]["generator"]["epochs"] == 10
+    assert "people.csv" not in (certified_run / "decide" / "report.json").read_text()
+
+
+def order_for(path: Path) -> Order:
+    return Order(
+        dataset=Dataset(path=str(path), target="outcome"), generator=Independent(), evaluation=QUICK
+    )
+
+
+def test_table_that_changed_meanwhile_stops_the_run(people_csv: Path, tmp_path: Path) -> None:
+    table = tmp_path / "people.csv"
+    shutil.copy(people_csv, table)
+    run = Run.open(order_for(table), tmp_path / "runs")
+    perform("split", run)
+    table.write_text(table.read_text().replace("north", "south", 1))
+    with pytest.raises(TableError, match="changed since this run began"):
+        perform("fit", run)
+    (state,) = read_status(tmp_path / "runs")
+    assert state.state == "failed"
+    assert "changed since" in state.reasons[0]
+    assert Run.open(order_for(table), tmp_path / "runs").folder != run.folder
+
+
+def test_accident_in_a_stage_is_a_failure_with_its_reason(
+    people_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Run) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    run = Run.open(order_for(people_csv), tmp_path)
+    monkeypatch.setattr(Run, "load_parts", broken)
+    with pytest.raises(StageError, match=r"Stage 'fit' of people-independent.*ZeroDivisionError"):
+        perform("fit", run)
+    assert not (run.folder / "fit").exists()
+
+
+def test_same_order_names_the_same_run_and_every_change_another(people_csv: Path) -> None:
+    first = Run.open(order_for(people_csv), Path("runs"))
+    assert Run.open(order_for(people_csv), Path("runs")).folder == first.folder
+    other = Order(dataset=first.order.dataset, generator=Independent(), evaluation=QUICK, seed=1)
+    assert Run.open(other, Path("runs")).folder != first.folder
+
+
+def test_refused_run_has_a_report_and_no_release(people_csv: Path, tmp_path: Path) -> None:
+    from synthfactory.certification import new_key
+
+    outcome = produce(order_for(people_csv), tmp_path / "runs", key=new_key(tmp_path / "key.pem"))
+    assert outcome.state == "refused"
+    assert outcome.exit_code == 3
+    assert any("fidelity.association" in reason for reason in outcome.reasons)
+    assert (outcome.folder / "decide" / "report.html").is_file()
+    assert not (outcome.folder / "release").exists()
