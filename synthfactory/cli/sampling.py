@@ -44,8 +44,9 @@ def sample_parts(
             f"{output} holds the rows of another request (see {REQUEST_FILE}): "
             "choose another folder with -o."
         )
-    write_json(note, request)
     model = generators.load_model(run / "fit" / "model")
+    generators.check_conditions(model.schema, conditions)
+    write_json(note, request)
     written = kept = 0
     for shard in shards(n_rows, ROWS_PER_SHARD):
         path = output / shard.path

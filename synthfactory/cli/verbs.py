@@ -56,7 +56,8 @@ def inspect(arguments: argparse.Namespace) -> int:
     """Infer a dataset YAML; print it or write it."""
     from synthfactory.tables import inspect_file
 
-    text = inspect_file(arguments.file)
+    name = arguments.output.stem if arguments.output else None
+    text = inspect_file(arguments.file, name=name)
     if arguments.output is None:
         print(text, end="")
     else:

@@ -9,6 +9,7 @@ from synthfactory.generators.base import Callback as Callback
 from synthfactory.generators.base import Generator as Generator
 from synthfactory.generators.base import Model as Model
 from synthfactory.generators.base import Progress as Progress
+from synthfactory.generators.base import check_conditions as check_conditions
 from synthfactory.generators.ctgan import CTGAN as CTGAN
 from synthfactory.generators.ctgan import CTGANModel
 from synthfactory.generators.floors import Bootstrap as Bootstrap

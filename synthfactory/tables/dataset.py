@@ -112,8 +112,15 @@ class Dataset:
         )
 
 
-def inspect_file(path: str | Path) -> str:
+def inspect_file(path: str | Path, *, name: str | None = None) -> str:
     """The YAML of a dataset, with the reason beside each column; it loads back as a `Dataset`.
+
+    Parameters
+    ----------
+    path
+        A CSV or Parquet file.
+    name
+        What the dataset is called; the file's name by default.
 
     Raises
     ------
@@ -128,7 +135,7 @@ def inspect_file(path: str | Path) -> str:
         "# Change what is wrong: what stands here wins over what would be inferred.",
         "_target_: synthfactory.tables.Dataset",
         _entry("path", str(Path(path).resolve())),
-        _entry("name", Path(path).name.split(".")[0]),
+        _entry("name", name or Path(path).name.split(".")[0]),
         _entry("target", schema.target) + _because(reasons.get("target")),
         _entry("entity", None) + _because("the column that says which rows belong to one person"),
         _entry("quasi_identifiers", list(schema.quasi_identifiers)) + _because("by their names"),

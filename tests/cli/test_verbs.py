@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 
@@ -155,6 +156,24 @@ def test_policy_is_explained_with_reasons() -> None:
 
 def test_verify_of_no_folder_exits_with_2(tmp_path: Path) -> None:
     assert synthfactory("verify", str(tmp_path / "absent")).returncode == 2
+
+
+def test_more_rows_are_drawn_once_and_a_wrong_condition_writes_nothing(
+    certified_run: Path, tmp_path: Path
+) -> None:
+    words = ("sample", str(certified_run), "--rows", "300", "-o", str(tmp_path / "more"))
+    wrong = synthfactory(*words, "--where", "outcome=il")
+    assert wrong.returncode == 2
+    assert "did you mean 'ill'" in wrong.stderr
+    assert not (tmp_path / "more").exists()
+    first = synthfactory(*words, "--where", "outcome=ill")
+    assert "1 parts written" in first.stderr
+    rows = pq.read_table(tmp_path / "more" / "data" / "part-00000.parquet")
+    assert rows.column("outcome").to_pylist() == ["ill"] * 300
+    assert "0 parts written, 1 were there" in synthfactory(*words, "--where", "outcome=ill").stderr
+    other = synthfactory(*words)
+    assert other.returncode == 2
+    assert "another request" in other.stderr
 
 
 def test_status_of_no_folder_exits_with_2(tmp_path: Path) -> None:
