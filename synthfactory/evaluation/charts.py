@@ -79,6 +79,8 @@ def _bars(real: Encoded, other: Encoded, place: int, column: Column) -> dict[str
     levels, real_bars, other_bars = [], [], []
     shown = np.argsort(-counts[:n_levels], kind="stable")[:MAX_LEVELS]
     shown = np.array([code for code in shown if counts[code] >= RARE], dtype=np.int64)
+    if column.kind == "ordinal":
+        shown = np.sort(shown)
     for code in shown:
         levels.append(str(column.categories[code]))
         real_bars.append(counts[code] / len(real))
