@@ -35,6 +35,12 @@ CERTIFICATE, STATUS, MANIFEST, REPORT = (
     "manifest.json",
     "report.json",
 )
+SF_1 = {
+    "privacy.exact_match",
+    "privacy.dcr_share",
+    "fidelity.column_shapes",
+    "utility.retained",
+}
 NOT_COVERED = (CERTIFICATE, STATUS)
 MEDIA_TYPES = {
     ".json": "application/json",
@@ -149,7 +155,7 @@ def _subject(
         },
         "releaseScope": "data-only",
         "useClass": policy["use_class"],
-        "assuranceLevel": "SF-1",
+        "assuranceLevel": assurance_level(policy),
         "policy": {
             "policyId": policy["id"],
             "policyVersion": policy["version"],
@@ -182,6 +188,16 @@ def _subject(
         "software": f"synthfactory {__version__}",
         "keyAssurance": DEVELOPMENT_NOTE if key.is_development else "issuer key",
     }
+
+
+def assurance_level(policy: Mapping[str, Any]) -> str:
+    """SF-1 when the policy asks at least for copies, distances, looks and use; else none.
+
+    >>> assurance_level({"rules": [{"metric": "privacy.exact_match"}]})
+    'none'
+    """
+    asked = {rule["metric"] for rule in policy["rules"]}
+    return "SF-1" if asked >= SF_1 else "none"
 
 
 def certified_findings(report: Mapping[str, Any]) -> list[dict[str, str]]:

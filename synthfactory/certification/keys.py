@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from synthfactory.artifacts import storage_errors
+from synthfactory.artifacts import storage_errors, write_atomic
 from synthfactory.certification.multibase import base58_decode, base58_encode
 from synthfactory.errors import KeyFileError, StorageError
 from synthfactory.paths import user_config_dir
@@ -102,14 +104,13 @@ def new_key(path: Path, *, passphrase: bytes | None = None) -> IssuerKey:
     content = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
     )
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with storage_errors("write", path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            write_atomic(temporary, content, mode=0o600)
+            # A link never replaces a file, and what it names is whole from the first moment.
+            os.link(temporary, path)
     except StorageError:
         if path.exists():
             raise KeyFileError(
@@ -117,6 +118,9 @@ def new_key(path: Path, *, passphrase: bytes | None = None) -> IssuerKey:
                 "not be made again. Choose another path."
             ) from None
         raise
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return IssuerKey(private=private)
 
 

@@ -27,6 +27,7 @@ BOUNDS = ("lcb", "ucb")
 USE_CLASSES = ("open", "restricted", "secure-environment")
 BOUND_WORDS = {"lcb": "lower bound", "ucb": "upper bound"}
 INSTRUMENT = "instrument"
+LEAST_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,16 @@ class Rule:
 
     def __post_init__(self) -> None:
         where = f"Rule '{self.id}'"
+        for name in ("id", "metric"):
+            text = getattr(self, name)
+            if not isinstance(text, str) or not text:
+                raise PolicyError(f"{where}: expected a text as {name}, got {text!r}.")
+        if not isinstance(self.requires, (list, tuple)) or not all(
+            isinstance(name, str) for name in self.requires
+        ):
+            raise PolicyError(
+                f"{where}: expected a list of controls as requires, got {self.requires!r}."
+            )
         for name, known in (("bound", BOUNDS), ("op", OPERATORS), ("on_missing", ("fail",))):
             value = getattr(self, name)
             if value not in known:
@@ -215,6 +226,20 @@ def _check_keys(where: str, values: Mapping[str, Any], kind: type) -> None:
             raise PolicyError(f"{where}: the key '{key}' is missing.")
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """YAML in which no key stands twice: readers might see one value, the policy take another."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node."""
+        names = [key.value for key, _ in node.value]
+        for (key, _), name in zip(node.value, names, strict=True):
+            if names.count(name) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {name!r} stands twice", key.start_mark
+                )
+        return super().construct_mapping(node, deep=deep)
+
+
 def load_policy(name: str | Path) -> Policy:
     """A shipped policy by its name, or one from a YAML file.
 
@@ -230,7 +255,7 @@ def load_policy(name: str | Path) -> Policy:
             known = sorted(item.stem for item in path.parent.glob("*.yaml"))
             raise PolicyError(f"There is no policy '{name}'{did_you_mean(str(name), known)}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise PolicyError(f"Cannot read the policy {path}: {error}.") from error
     return Policy.from_dict(values)
@@ -329,7 +354,9 @@ def decide(findings: HasDict | Mapping[str, Any], policy: Policy | str = "defaul
     """
     rules = policy if isinstance(policy, Policy) else load_policy(policy)
     values = findings if isinstance(findings, Mapping) else findings.to_dict()
-    measured = {item["id"]: item for item in values["measurements"]}
+    measured: dict[str, list[Mapping[str, Any]]] = {}
+    for item in values["measurements"]:
+        measured.setdefault(item["id"], []).append(item)
     outcomes = (
         _judge_instrument(values.get("instrument", ()), rules),
         *(_judge(rule, measured, values.get("failures", {})) for rule in rules.rules),
@@ -346,6 +373,7 @@ def _judge_instrument(controls: Sequence[Mapping[str, Any]], policy: Policy) -> 
     """Planted leaks must be found and clean tables must pass, or no measurement counts."""
     names = {control["id"] for control in controls}
     needed = {name for rule in policy.rules for name in rule.requires}
+    kinds = {control["kind"] for control in controls}
     wrong = [control for control in controls if control["flagged"] != control["expected"]]
     if not controls:
         said = "The instrument was not checked: planted leaks were not tried (evaluation.controls)."
@@ -360,9 +388,11 @@ def _judge_instrument(controls: Sequence[Mapping[str, Any]], policy: Policy) -> 
             f"Instrument invalid on this table ({'; '.join(parts)}): what it measured here proves "
             "nothing. Use more rows, or columns that tell people apart."
         )
+    elif kinds != {"positive", "negative"}:
+        said = "The instrument was not checked with both planted leaks and clean data."
     else:
         said = f"The instrument came out as expected on all {len(controls)} planted tables."
-    passed = bool(controls) and not wrong and not needed - names
+    passed = kinds == {"positive", "negative"} and not wrong and not needed - names
     return RuleOutcome(
         rule=INSTRUMENT,
         metric=INSTRUMENT,
@@ -376,16 +406,26 @@ def _judge_instrument(controls: Sequence[Mapping[str, Any]], policy: Policy) -> 
 
 
 def _judge(
-    rule: Rule, measured: Mapping[str, Mapping[str, Any]], failures: Mapping[str, str]
+    rule: Rule, measured: Mapping[str, Sequence[Mapping[str, Any]]], failures: Mapping[str, str]
 ) -> RuleOutcome:
-    found = measured.get(rule.metric)
+    all_found = measured.get(rule.metric, ())
+    found = all_found[0] if all_found else None
     value = None if found is None else found[rule.bound]
     asked = f"{'at most' if rule.op == '<=' else 'at least'} {rule.value:g}"
-    if found is None or value is None or not math.isfinite(value):
+    if found is None or value is None or not math.isfinite(value) or rule.metric in failures:
         why = failures.get(rule.metric, "it is not among the findings")
         passed, said = False, f"{rule.metric} was not measured: {why}"
         value = None
-    elif found["n"] < rule.min_n:
+    elif len(all_found) > 1:
+        passed = False
+        said = f"{rule.metric} is among the findings {len(all_found)} times; expected once."
+    elif not found.get("confidence", 0.0) >= LEAST_CONFIDENCE:
+        passed = False
+        said = (
+            f"{rule.metric} has an interval of {found.get('confidence', 0.0):.4g} confidence; at "
+            f"least {LEAST_CONFIDENCE:g} is asked for (evaluation.confidence)."
+        )
+    elif not found["n"] >= rule.min_n:
         passed = False
         said = f"{rule.metric} rests on {found['n']} rows; at least {rule.min_n} are asked for."
     else:

@@ -85,7 +85,11 @@ class Verification:
     @property
     def lines(self) -> list[str]:
         """The outcome for a terminal: a line for each failed check, or one that all hold."""
-        failed = [f"FAILED {check.name}: {check.message}" for check in self.checks if not check.ok]
+        failed = [
+            _one_line(f"FAILED {check.name}: {check.message}")
+            for check in self.checks
+            if not check.ok
+        ]
         if failed:
             return failed
         lines = [f"ok: all {len(self.checks)} checks hold; signed by {self.issuer}"]
@@ -175,6 +179,8 @@ class _Inquiry:
                 yield Check(name=name, ok=True, message=step())
             except _Fault as fault:
                 yield Check(name=name, ok=False, message=str(fault))
+                if step == self._check_files:
+                    return  # Reading on could follow a link or wait for a pipe for ever.
             except _BROKEN as error:
                 said = " ".join(str(error).split())[:200]
                 yield Check(name=name, ok=False, message=f"{type(error).__name__}: {said}")
@@ -197,7 +203,9 @@ class _Inquiry:
     def _check_files(self) -> str:
         """No links and nothing but plain files: what is checked is what is read."""
         n_files = 0
-        for root, folders, files in os.walk(self._folder, followlinks=False):
+        if self._folder.is_symlink():
+            raise _Fault("the release folder itself is a symbolic link")
+        for root, folders, files in os.walk(self._folder, onerror=_unreadable):
             for entry in (*folders, *files):
                 path = Path(root, entry)
                 if path.is_symlink():
@@ -205,8 +213,6 @@ class _Inquiry:
                 if not (path.is_file() or path.is_dir()):
                     raise _Fault(f"{path.relative_to(self._folder)} is no plain file")
                 n_files += path.is_file()
-        if self._folder.is_symlink():
-            raise _Fault("the release folder itself is a symbolic link")
         return f"{n_files} plain files"
 
     def _check_proof(self) -> str:
@@ -395,6 +401,8 @@ class _Inquiry:
         subject = self._document(credential.CERTIFICATE)["credentialSubject"]
         if subject["findings"] != credential.certified_findings(report):
             raise _Fault("the certificate's findings are not the report's")
+        if subject["assuranceLevel"] != credential.assurance_level(report["policy"]):
+            raise _Fault("the certificate claims another level than its policy gives")
         if not subject["notAssessed"]:
             raise _Fault("the certificate does not say what was not assessed")
         return "findings agree"
@@ -427,6 +435,15 @@ def _unzip(data: bytes, limit: int) -> bytes:
     if len(content) > limit:
         raise _Fault("the status list unpacks to an absurd size")
     return content
+
+
+def _unreadable(error: OSError) -> None:
+    raise _Fault(f"{error.filename} cannot be read: {error.strerror}")
+
+
+def _one_line(text: str) -> str:
+    """Text from a release for a terminal: names cannot add lines or move the cursor."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _moment(text: str) -> datetime:

@@ -46,6 +46,16 @@ def test_development_key_is_made_once_and_says_so() -> None:
     assert first.is_development
 
 
+def test_existing_key_is_never_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "issuer.pem"
+    first = new_key(path)
+    with pytest.raises(KeyFileError, match="never replaced"):
+        new_key(path)
+    assert load_key(path).did == first.did
+    assert [item.name for item in tmp_path.iterdir()] == ["issuer.pem"]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_did_key_of_a_known_key() -> None:
     # The key pair of RFC 8032, section 7.1, test 1.
     seed = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")

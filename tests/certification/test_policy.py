@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,17 @@ CONTROLS = [
 
 def findings(ucb: float | None = 0.52, n: int = 1000, **more: Any) -> dict[str, Any]:
     item = {"id": "privacy.dcr_share", "estimate": 0.5, "lcb": 0.48, "ucb": ucb, "n": n}
+    item["confidence"] = 0.95
     return {"measurements": [item], "failures": {}, "instrument": CONTROLS, **more}
+
+
+def findings_twice() -> list[dict[str, Any]]:
+    return [*findings(ucb=0.9)["measurements"], *findings()["measurements"]]
+
+
+def at_confidence(value: float | None) -> list[dict[str, Any]]:
+    item = {name: x for name, x in findings()["measurements"][0].items() if name != "confidence"}
+    return [item if value is None else {**item, "confidence": value}]
 
 
 def policy(**changes: Any) -> Policy:
@@ -45,6 +56,12 @@ def test_bound_decides_not_the_estimate() -> None:
         ({"measurements": []}, "was not measured"),
         ({"measurements": [], "failures": {"privacy.dcr_share": "no rows"}}, "no rows"),
         ({"instrument": []}, "was not checked"),
+        ({"instrument": CONTROLS[:1]}, "both planted leaks and clean data"),
+        ({"instrument": CONTROLS[1:]}, "both planted leaks and clean data"),
+        ({"failures": {"privacy.dcr_share": "out of memory"}}, "out of memory"),
+        ({"measurements": findings_twice()}, "2 times"),
+        ({"measurements": at_confidence(0.51)}, "0.51 confidence"),
+        ({"measurements": at_confidence(None)}, "0 confidence"),
         ({"instrument": [{**CONTROLS[0], "flagged": False}]}, "leaks not found: copy"),
         ({"instrument": [{**CONTROLS[1], "flagged": True}]}, "clean data flagged: fresh"),
     ],
@@ -59,6 +76,10 @@ def test_nan_and_few_rows_refuse() -> None:
     assert not decide(findings(ucb=float("nan")), policy()).certified
     assert not decide(findings(ucb=None), policy()).certified
     assert not decide(findings(n=499), policy()).certified
+    assert not decide(
+        {**findings(), "measurements": [{**findings()["measurements"][0], "n": float("nan")}]},
+        policy(),
+    ).certified
 
 
 def test_required_control_must_have_been_made() -> None:
@@ -78,11 +99,21 @@ def test_required_control_must_have_been_made() -> None:
         ({"on_missing": "pass"}, "on_missing is 'pass'"),
         ({"why": " "}, "'why' must give the reason"),
         ({"min_n": -1}, "min_n"),
+        ({"requires": "collapse"}, "list of controls"),
+        ({"requires": 5}, "list of controls"),
+        ({"metric": ["m"]}, "text as metric"),
     ],
 )
 def test_language_is_closed(change: dict[str, Any], message: str) -> None:
     with pytest.raises(PolicyError, match=message):
         policy(**change)
+
+
+def test_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text("id: a\nversion: 1\nid: b\n")
+    with pytest.raises(PolicyError, match=r"(?s)'id' stands twice.*line 1"):
+        load_policy(path)
 
 
 def test_missing_key_empty_rules_and_twins_are_refused() -> None:

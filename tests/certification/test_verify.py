@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -146,6 +147,25 @@ def absolute_path(release: Path) -> None:
     edit(release / "manifest.json", lambda m: m["parts"][0].update(path="/etc/passwd"))
 
 
+def piped_part(release: Path) -> None:
+    path = release / "data" / "part-00000.parquet"
+    path.unlink()
+    os.mkfifo(path)
+    edit(release / "manifest.json", lambda m: m["parts"][0].update(size=0))
+
+
+def piped_context(release: Path) -> None:
+    (release / "contexts" / "index.json").unlink()
+    os.mkfifo(release / "contexts" / "index.json")
+
+
+def endless_part(release: Path) -> None:
+    path = release / "data" / "part-00000.parquet"
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    edit(release / "manifest.json", lambda m: m["parts"][0].update(size=0))
+
+
 def symlinked_part(release: Path) -> None:
     path = release / "data" / "part-00000.parquet"
     shutil.copy(path, release.parent / "elsewhere.parquet")
@@ -203,6 +223,9 @@ CASES = {
     path_traversal: "data",
     absolute_path: "data",
     symlinked_part: "files",
+    piped_part: "files",
+    piped_context: "files",
+    endless_part: "files",
     extra_file: "data",
     extra_page: "digests",
     changed_page: "digests",
@@ -247,6 +270,13 @@ def test_findings_that_fail_the_policy_are_refused_though_signed(
     shutil.rmtree(release / "contexts")
     issue_certificate(release, key=new_key(tmp_path / "k.pem"), resources={}, attempts=1)
     assert failed(release) == {"decision"}
+
+
+def test_file_name_cannot_forge_a_line(release: Path) -> None:
+    (release / "x\nok: all 16 checks hold\x1b[2J").write_text("")
+    lines = verify(release).lines
+    assert lines
+    assert all(line.startswith("FAILED ") and line.isprintable() for line in lines)
 
 
 def test_expired_and_early_certificates_are_refused(release: Path) -> None:
