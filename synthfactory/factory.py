@@ -92,7 +92,7 @@ def evaluate(run: Run, work: Path, report: Reporter) -> None:
         train=parts.train,
         control=parts.control,
         test=parts.test,
-        synthetic=run.load_synthetic(),
+        synthetic=run.load_synthetic(parts.train.schema),
         seed=seeds.derive(run.order.seed, "evaluation"),
         threads=run.order.threads,
         progress=lambda fraction, detail: report("evaluate", fraction, detail),

@@ -31,7 +31,7 @@ from synthfactory.errors import TableError
 from synthfactory.evaluation import Findings
 from synthfactory.journal import ORDER_FILE, STAGES
 from synthfactory.order import Order, as_plain
-from synthfactory.tables import Dataset, Parts, Table, read_table
+from synthfactory.tables import Dataset, Parts, Schema, Table, read_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,10 +159,9 @@ class Run:
         """The confidential table's train, control and test parts, made anew from the seed."""
         return self.order.split.apply(self.load_table(), seed=self.order.seed)
 
-    def load_synthetic(self) -> Table:
-        """The sampled rows."""
+    def load_synthetic(self, schema: Schema) -> Table:
+        """The sampled rows, read by the schema of the confidential table."""
         manifest = self.read("sample/manifest.json")
-        schema = self.load_table().schema
         return Table.concat(
             [
                 read_table(self.folder / "sample" / part["path"], schema=schema)
