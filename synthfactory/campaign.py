@@ -7,6 +7,8 @@ Nothing below this module knows about Dask, and nothing in it knows which cluste
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING
 from synthfactory import artifacts, factory
 from synthfactory.certification import IssuerKey
 from synthfactory.errors import SynthfactoryError
+from synthfactory.generators import NeuralGenerator
 from synthfactory.journal import Progress, read_progress
 from synthfactory.order import Order
 from synthfactory.run import Outcome, Run
@@ -46,6 +49,7 @@ def run_campaign(
     connect: Connect,
     key: Callable[[], IssuerKey],
     watch: Watch = lambda view: None,
+    models_per_fit: int | None = None,
 ) -> list[Outcome]:
     """Make all orders; return how each one ended, in the orders' order.
 
@@ -62,6 +66,9 @@ def run_campaign(
         is not lost to a wrong passphrase.
     watch
         Called about twice a second with the campaign's view.
+    models_per_fit
+        How many orders that differ in their seed alone are trained in one step; None for what
+        suits the worker's device.
 
     Raises
     ------
@@ -80,27 +87,28 @@ def run_campaign(
         artifacts.check_writable(runs)
         threads = max(run.order.threads for run in todo)
         with connect(len(todo), threads) as client:
-            for outcome in _work(client, todo, issuer, ended, tuple(distinct.values()), watch):
+            last = _submit(client, todo, models_per_fit)
+            for outcome in _work(last, todo, issuer, ended, tuple(distinct.values()), watch):
                 ended[outcome.run] = outcome
     watch(View(runs=tuple(distinct.values()), outcomes=ended))
     return [ended[run.folder.name] for run in plan]
 
 
 def _work(
-    client: Client,
+    last: Mapping[str, Future[str]],
     todo: Sequence[Run],
     issuer: IssuerKey,
     ended: Mapping[str, Outcome],
     everything: tuple[Run, ...],
     watch: Watch,
 ) -> Iterator[Outcome]:
-    """Submit every run and yield its outcome as it ends."""
-    pending = {run.folder.name: (run, _submit(client, run)) for run in todo}
+    """Yield the outcome of every run as its last task ends."""
+    pending = {run.folder.name: (run, last[run.folder.name]) for run in todo}
     while pending:
-        done = [name for name, (_, last) in pending.items() if last.done()]
+        done = [name for name, (_, future) in pending.items() if future.done()]
         for name in done:
-            run, last = pending.pop(name)
-            yield _conclude(run, last, issuer)
+            run, future = pending.pop(name)
+            yield _conclude(run, future, issuer)
         progress = {
             name: seen
             for name, (run, _) in pending.items()
@@ -108,23 +116,56 @@ def _work(
         }
         watch(View(runs=everything, progress=progress, outcomes=dict(ended)))
         if pending and not done:
-            _wait_for_any([last for _, last in pending.values()])
+            _wait_for_any([future for _, future in pending.values()])
 
 
-def _submit(client: Client, run: Run) -> Future[str]:
-    """Chain the stages of a run; earlier runs of a campaign go first."""
-    last: Future[str] | None = None
-    for stage in factory.STAGES:
-        last = client.submit(
-            _perform_after,
-            last,
-            stage,
-            run,
-            key=f"{stage}-{run.folder.name}",
-            pure=False,
-        )
-    assert last is not None
+def _submit(
+    client: Client, todo: Sequence[Run], models_per_fit: int | None
+) -> dict[str, Future[str]]:
+    """Chain the stages of every run; earlier runs of a campaign go first.
+
+    Runs that differ in their seed alone have a task in common between `split` and `fit`, which
+    trains them together where that is faster; what it leaves is fitted run by run.
+    """
+    last: dict[str, Future[str]] = {}
+    for number, group in enumerate(_groups(todo)):
+        together: Future[str] | None = None
+        for stage in factory.STAGES:
+            if stage == "fit" and len(group) > 1:
+                together = client.submit(
+                    _fit_after,
+                    [last[run.folder.name] for run in group],
+                    group,
+                    models_per_fit,
+                    key=f"fit-together-{number}-{group[0].folder.name}",
+                    pure=False,
+                )
+            for run in group:
+                name = run.folder.name
+                previous = together if stage == "fit" and together else last.get(name)
+                last[name] = client.submit(
+                    _perform_after, previous, stage, run, key=f"{stage}-{name}", pure=False
+                )
     return last
+
+
+def _groups(todo: Sequence[Run]) -> list[list[Run]]:
+    """Runs that may be trained together; others are alone."""
+    groups: dict[str, list[Run]] = {}
+    for run in todo:
+        generator = run.order.generator
+        alone = not isinstance(generator, NeuralGenerator) or generator.patience > 0
+        order = run.folder.name if alone else dataclasses.replace(run.order, seed=0).to_dict()
+        key = artifacts.digest_json({"order": order, "table": run.table_digest})
+        groups.setdefault(key, []).append(run)
+    return list(groups.values())
+
+
+def _fit_after(previous: object, runs: Sequence[Run], at_once: int | None) -> str:
+    """Train together what can be; a failure here is no failure of a run, which is fitted alone."""
+    with contextlib.suppress(Exception):
+        factory.fit_together(runs, at_once)
+    return "fit"
 
 
 def _perform_after(previous: object, stage: str, run: Run) -> str:

@@ -16,6 +16,9 @@ Every message says what was expected, what came, and what to do about it.
     ├── EvaluationError             a measurement that could not be made: exits with 1
     ├── StageError                  a stage of a run that failed, with its reason: exits with 1
     └── ReleaseError                a release folder that cannot be read or written: exits with 2
+
+    UserWarning
+    └── ShortfallWarning            fewer rows than were asked for, where that was allowed
 """
 
 from __future__ import annotations
@@ -93,3 +96,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if close:
         return f"; did you mean '{close[0]}'?"
     return f"; known: {', '.join(words)}" if words else ""
+
+
+class ShortfallWarning(UserWarning):
+    """Fewer rows met the conditions than were asked for."""

@@ -12,9 +12,11 @@ asked for again at no cost; and the rows of the confidential table are never wri
 
 from __future__ import annotations
 
+import functools
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from synthfactory import artifacts, certification, generators, journal, release, seeds
 from synthfactory.certification import IssuerKey
@@ -52,7 +54,7 @@ def split(run: Run, work: Path, report: Reporter) -> None:
 
 
 def fit(run: Run, work: Path, report: Reporter) -> None:
-    """Let the generator learn from the train part."""
+    """Let the generator learn from the train part; an interrupted fit goes on where it was."""
     losses: list[dict[str, float]] = []
 
     def listen(progress: generators.Progress) -> None:
@@ -65,9 +67,75 @@ def fit(run: Run, work: Path, report: Reporter) -> None:
         device=run.order.device,
         threads=run.order.threads,
         callback=listen,
+        checkpoint=run.checkpoint,
     )
+    _save_fit(model, losses, work)
+
+
+def fit_together(runs: Sequence[Run], at_once: int | None) -> None:
+    """Fit several runs that differ in their seed alone, as one ensemble; commit each one's model.
+
+    Parameters
+    ----------
+    runs
+        The runs; one whose fit is committed is left alone.
+    at_once
+        Members of an ensemble; None for 16 on a GPU, and none on a processor, where one model per
+        core is faster.
+    """
+    waiting = [run for run in runs if not run.is_done("fit")]
+    first = runs[0].order
+    size = at_once or generators.members_at_once(first.device)
+    for start in range(0, len(waiting), size):
+        members = waiting[start : start + size]
+        if len(members) < 2:
+            continue
+        losses: list[dict[str, float]] = []
+        reports = [Reporter(run.folder) for run in members]
+
+        def listen(
+            progress: generators.Progress,
+            losses: list[dict[str, float]] = losses,
+            reports: list[Reporter] = reports,
+        ) -> None:
+            losses.append({"step": progress.step, **progress.losses})
+            for report in reports:
+                report("fit", progress.step / progress.steps, progress.in_words)
+
+        with journal.measured() as cost:
+            assert isinstance(first.generator, generators.NeuralGenerator)
+            models = generators.fit_tables(
+                first.generator,
+                [run.load_parts().train for run in members],
+                [seeds.derive(run.order.seed, "fit") for run in members],
+                device=first.device,
+                threads=first.threads,
+                callback=listen,
+            )
+            for run, model in zip(members, models, strict=True):
+                run.record()
+                artifacts.commit(
+                    run.folder / "fit",
+                    functools.partial(_save_fit, model, losses, ensemble=len(members)),
+                    note=functools.partial(_share, cost, len(members)),
+                )
+
+
+def _save_fit(
+    model: generators.Model,
+    losses: Sequence[Mapping[str, float]],
+    work: Path,
+    *,
+    ensemble: int = 1,
+) -> None:
     model.save(work / "model")
-    artifacts.write_json(work / "training.json", {"losses": losses})
+    artifacts.write_json(work / "training.json", {"losses": losses, "ensemble": ensemble})
+
+
+def _share(cost: Callable[[], dict[str, Any]], members: int) -> dict[str, Any]:
+    """One member's part of what an ensemble cost; the peak of memory is everybody's."""
+    total = cost()
+    return {**total, **{name: round(total[name] / members, 3) for name in ("wall_s", "cpu_s")}}
 
 
 def sample(run: Run, work: Path, report: Reporter) -> None:
@@ -81,6 +149,7 @@ def sample(run: Run, work: Path, report: Reporter) -> None:
             seed=seeds.derive(run.order.seed, "sample"),
             shard=shard.index,
             first_row=shard.first_row,
+            threads=run.order.threads,
         ).write_parquet(work / shard.path)
     artifacts.write_json(work / "manifest.json", certification.build_manifest(work, model.schema))
 
@@ -168,6 +237,8 @@ def perform(stage: str, run: Run) -> str:
                 run.folder / stage, lambda work: STAGES[stage](run, work, report), note=cost
             )
         journal.clear_failure(run.folder)
+        if stage == "fit":
+            run.checkpoint.unlink(missing_ok=True)
     except SynthfactoryError as error:
         journal.write_failure(run.folder, stage, error)
         raise

@@ -10,7 +10,7 @@
       evaluate/       the findings
       decide/         the verdict, report.json and report.html
       release/        what may leave the house: only when certified
-      progress.json, failure.json
+      progress.json, failure.json, fit.checkpoint.safetensors (while a fit is unfinished)
 
 The five middle folders are stages: each is absent or whole, with a ``DONE.json`` that lists the
 digests of its files.
@@ -180,6 +180,11 @@ class Run:
     def read(self, path: str) -> Any:
         """A JSON file of the run."""
         return artifacts.read_json(self.folder / path)
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where an unfinished fit is kept."""
+        return self.folder / "fit.checkpoint.safetensors"
 
     @property
     def shards(self) -> tuple[Shard, ...]:

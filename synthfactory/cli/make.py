@@ -28,6 +28,7 @@ def make_all(settings: Sequence[Settings]) -> list[Outcome]:
         [item.order for item in settings],
         first.runs,
         connect=first.cluster.connect,
+        models_per_fit=first.cluster.models_per_fit,
         key=key,
         watch=watcher.get(),
     )

@@ -26,6 +26,9 @@ class Local:
         but not more than there are orders.
     memory_limit_gb
         Memory at which a worker is stopped and its task tried elsewhere; 0 for no limit.
+    models_per_fit
+        Orders that differ in their seed alone are trained together, so many in a step; ``None``
+        for 16 on a GPU and one on a processor, where one model per core is faster.
 
     Raises
     ------
@@ -35,15 +38,16 @@ class Local:
 
     n_workers: int | None = None
     memory_limit_gb: float = 0.0
+    models_per_fit: int | None = None
 
     def __post_init__(self) -> None:
-        if self.n_workers is not None and not (
-            isinstance(self.n_workers, int) and self.n_workers >= 1
-        ):
-            raise OrderError(
-                f"cluster.n_workers: expected a whole number of at least 1, or null, "
-                f"got {self.n_workers!r}."
-            )
+        for name in ("n_workers", "models_per_fit"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int) and value >= 1):
+                raise OrderError(
+                    f"cluster.{name}: expected a whole number of at least 1, or null, "
+                    f"got {value!r}."
+                )
         if not self.memory_limit_gb >= 0:
             raise OrderError(
                 f"cluster.memory_limit_gb: expected 0 or more, got {self.memory_limit_gb!r}."

@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from synthfactory.errors import OrderError, TrainingError, did_you_mean
-from synthfactory.tables import Schema, Table
+from synthfactory.tables import Column, Schema, Table
 
 MODEL_FILE = "model.json"
+RANGE = ".."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,7 @@ class Generator(abc.ABC):
         device: str = "auto",
         threads: int = 2,
         callback: Callback | None = None,
+        checkpoint: Path | None = None,
     ) -> Model:
         """Learn ``table``.
 
@@ -78,6 +80,9 @@ class Generator(abc.ABC):
             Processor threads; another count changes the last bits of the result.
         callback
             Called now and then with the `Progress`.
+        checkpoint
+            A file in which a neural fit is kept while it goes on, and from which it goes on after
+            an interruption: on a processor to the same bytes.  The caller removes it.
 
         Raises
         ------
@@ -110,6 +115,7 @@ class Model(abc.ABC):
         shard: int = 0,
         first_row: int = 0,
         conditions: Mapping[str, Any] | None = None,
+        threads: int | None = None,
     ) -> Table:
         """Draw rows.
 
@@ -122,7 +128,10 @@ class Model(abc.ABC):
         first_row
             Number of the first row over all shards; identifiers count from it.
         conditions
-            Values that every row must have, by discrete column.
+            Values that every row must have, by discrete column; neural models take ranges
+            ``(least, greatest)`` of numeric columns, too.
+        threads
+            Processor threads of neural models; None for all.  They do not change the rows.
 
         Raises
         ------
@@ -170,6 +179,49 @@ def check_conditions(schema: Schema, conditions: Mapping[str, Any] | None) -> di
             )
         codes[name] = texts.index(str(value))
     return codes
+
+
+def read_range(column: Column, value: Any) -> tuple[float, float]:
+    """A condition on a numeric column as least and greatest value, both included.
+
+    Parameters
+    ----------
+    column
+        The column.
+    value
+        One value, a pair ``(least, greatest)`` with None for an open end, or the same as text:
+        ``"30..40"``, ``"30.."``; dates as ISO texts.
+
+    Raises
+    ------
+    OrderError
+        With what was expected and what came.
+    """
+    ends: Any = value
+    if isinstance(value, str) and RANGE in value:
+        ends = [end.strip() or None for end in value.split(RANGE, 1)]
+    elif isinstance(value, str) or not isinstance(value, Iterable):
+        ends = [value, value]
+    try:
+        low, high = (_number(column, end) for end in ends)
+    except (TypeError, ValueError) as error:
+        raise OrderError(
+            f"Column '{column.name}': expected a value, or a range such as [30, 40] or 30..40, "
+            f"got {value!r}."
+        ) from error
+    least = -math.inf if low is None else low
+    greatest = math.inf if high is None else high
+    if not least <= greatest:
+        raise OrderError(f"Column '{column.name}': the range {value!r} is empty.")
+    return least, greatest
+
+
+def _number(column: Column, value: Any) -> float | None:
+    if value is None:
+        return None
+    if column.kind == "datetime":
+        return float(np.datetime64(value, "us").astype(np.int64)) / 1e6
+    return float(value)
 
 
 def check_learnable(table: Table) -> None:

@@ -9,73 +9,84 @@ is; both are deviations from the paper, and both are folded into parameters that
   Deming and Stephan 1940, https://doi.org/10.1214/aoms/1177731829);
 - an affine map per Gaussian mode, so that mean and spread of its scalar equal those of the rows.
 
-Legend: N rows, M numeric columns, S spans, V logits of all spans.
+Legend: N rows, M numeric columns, S spans, K codes of a span, W logits of all spans.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from synthfactory.generators.modes import SPREAD, ColumnModes
 from synthfactory.generators.representation import Representation, Rows
+from synthfactory.generators.sampling import NeuralModel, Wanted
 
 ITERATIONS = 30
 MAX_SHIFT = 5.0
+CALIBRATION_ROWS = 16_384
+MIN_CALIBRATION_ROWS = 1_024
+MAX_NUMBERS = 2**25
 MIN_ROWS = 50
 STRETCH = (0.5, 2.0)
 
 
-@torch.no_grad()
-def logit_shift(logits_NV: Tensor, shares: Sequence[Tensor]) -> Tensor:
-    """What to add to the logits so that each span's mean softmax is its share.
+def calibrate(
+    model: NeuralModel, representation: Representation, rows: Rows, stream: torch.Generator
+) -> tuple[dict[str, Tensor], Representation]:
+    """Weights and representation of a model whose marginals are those of its training rows.
 
     Parameters
     ----------
-    logits_NV
-        Logits of generated rows, the spans one after another.
-    shares
-        For each span the wanted share of each of its levels.
+    model
+        What was learnt.
+    representation, rows
+        What it was learnt from.
+    stream
+        Chance of the generated rows.
+    """
+    layout = model.layout
+    n_rows = max(MIN_CALIBRATION_ROWS, min(CALIBRATION_ROWS, MAX_NUMBERS // layout.width))
+    inputs = model.inputs(n_rows, stream, Wanted())
+    logits_WN = model.logits(inputs)
+    weights = dict(model.weights)
+    bias = weights["head.bias"].clone()
+    for place, share_K in enumerate(span_shares(representation, rows)):
+        mine = slice(layout.starts[place], layout.starts[place] + layout.sizes[place])
+        bias[mine] += logit_shift(logits_WN[mine], share_K)
+    weights["head.bias"] = bias
+    shifted = type(model)(model.spec, representation, weights)
+    generated = shifted.draw(inputs, stream)
+    return weights, stretch_modes(representation, rows, generated)
+
+
+@torch.no_grad()
+def logit_shift(logits_KN: Tensor, share_K: Tensor) -> Tensor:
+    """What to add to a span's logits so that its mean softmax is its share.
+
+    Parameters
+    ----------
+    logits_KN
+        Logits of the span's K codes for N generated rows.
+    share_K
+        The wanted share of each code.
 
     Returns
     -------
     Tensor
-        **Shape** (V,), each at most `MAX_SHIFT` in size: a level that the network never gives is
+        **Shape** (K,), each at most `MAX_SHIFT` in size: a level that the network never gives is
         not forced.
     """
-    parts = logits_NV.split([len(share) for share in shares], dim=1)
-    return torch.cat([_span_shift(part, share) for part, share in zip(parts, shares, strict=True)])
-
-
-def _span_shift(logits_NK: Tensor, share_K: Tensor) -> Tensor:
-    smallest = 1.0 / (10.0 * len(logits_NK))
+    smallest = 1.0 / (10.0 * logits_KN.shape[1])
     wanted_K = share_K.clamp(min=smallest).log()
     shift_K = torch.zeros_like(wanted_K)
     for _ in range(ITERATIONS):
-        given_K = torch.softmax(logits_NK + shift_K, dim=1).mean(dim=0).clamp(min=smallest).log()
+        given_K = torch.softmax(logits_KN + shift_K.unsqueeze(1), dim=0).mean(dim=1)
+        given_K = given_K.clamp(min=smallest).log()
         shift_K = (shift_K + wanted_K - given_K).clamp(-MAX_SHIFT, MAX_SHIFT)
     return shift_K
-
-
-@torch.no_grad()
-def calibrate_output(out: nn.Linear, hidden_NH: Tensor, shares: Sequence[Tensor]) -> None:
-    """Shift the logits of a network's last layer, in place.
-
-    Parameters
-    ----------
-    out
-        The last layer: scalars first, then the logits of all spans.
-    hidden_NH
-        What the layer receives for generated rows.
-    shares
-        For each span the wanted share of each of its levels.
-    """
-    first = out.out_features - sum(len(share) for share in shares)
-    out.bias[first:] += logit_shift(out(hidden_NH)[:, first:], shares)
 
 
 def span_shares(representation: Representation, rows: Rows) -> list[Tensor]:

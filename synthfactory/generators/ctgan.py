@@ -6,84 +6,64 @@ Conditional GAN", NeurIPS 2019, https://arxiv.org/abs/1907.00503.
 Deviations, each for a reason:
 
 - exact values and "missing" are modes of their own (`synthfactory.generators.modes`);
-- the discriminator's step does not run backward through the generator;
+- the generator's step takes the fake rows that the critic has just seen, as is usual in training
+  such networks: half of the generator's forward passes;
 - sampling uses batch normalisation in evaluation mode, with statistics recomputed for the averaged
   weights, so that a row does not depend on the rows drawn beside it;
 - sampling draws conditions at the true frequencies, training at the paper's logarithmic ones;
 - sampling uses an exponential moving average of the generator's weights;
-- a fake row's scalar is multiplied by the probability that its mode has one: real rows hold an
-  exact 0 at points and missing values, by which the discriminator would know them;
+- a fake row's scalar is multiplied by the probability that its mode has one;
+- columns of more than 512 levels are embedded (`synthfactory.generators.layout`);
 - the fitted network's marginals are calibrated (`synthfactory.generators.calibration`);
-- a batch has 200 rows, not 500, the learning rates are 5e-4, not 2e-4, and the discriminator drops
-  no units (the authors' code: half of them): at 50 epochs on the shoppers table, where the paper's
+- a batch has 200 rows, not 500, the learning rates are 5e-4, not 2e-4, and the critic drops no
+  units (the authors' code: half of them): at 50 epochs on the shoppers table, where the paper's
   values learn nothing about the target yet (AUC 0.4 to 0.6), these learn it (0.78).
 
-Legend: B batch rows, M numeric columns, S spans, D discrete columns, W encoded width,
-C condition width, Z latent width, P rows of a pac, G = B / P.
+Legend: K members, B batch rows, M numeric columns, W width of the logits, J width of the features,
+C levels of all discrete columns, Z latent width, P rows of a pac, G = B / P.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from synthfactory.errors import OrderError
 from synthfactory.generators.base import (
-    Callback,
-    Generator,
-    Model,
-    check_conditions,
-    check_count,
-    check_learnable,
-    expect_flag,
     expect_number,
     expect_widths,
 )
-from synthfactory.generators.calibration import calibrate_output, span_shares, stretch_modes
-from synthfactory.generators.networks import (
-    Average,
-    Discriminator,
-    GeneratorNetwork,
-    draw_categories,
-    gumbel,
-)
-from synthfactory.generators.rejection import sample_until
-from synthfactory.generators.representation import Representation, Rows, offsets
-from synthfactory.generators.store import load_weights, save_network
-from synthfactory.generators.training import find_device, train, using_threads
-from synthfactory.seeds import derive, torch_stream
-from synthfactory.tables import Table
+from synthfactory.generators.calibration import calibrate
+from synthfactory.generators.drawing import Conditions, Deck
+from synthfactory.generators.features import Features, Heads
+from synthfactory.generators.flat import Adam, Flat
+from synthfactory.generators.layout import Layout
+from synthfactory.generators.networks import Critic, Residual, Shapes
+from synthfactory.generators.neural import NeuralGenerator, NeuralTrainer
+from synthfactory.generators.noise import Noise, Reader, block_of
+from synthfactory.generators.precision import matrix_dtype
+from synthfactory.generators.representation import Representation
+from synthfactory.generators.sampling import NeuralModel, Wanted
+from synthfactory.seeds import torch_stream
 
-TEMPERATURE = 0.2
-PENALTY = 10.0
-SAMPLE_BATCH = 8_192
 RECALIBRATION_BATCHES = 50
-CALIBRATION_ROWS = 16_384
+RECALIBRATION_ROWS = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class CTGAN(Generator):
+class CTGAN(NeuralGenerator):
     """Hyperparameters of CTGAN; the defaults are the paper's where it names one.
 
     Parameters
     ----------
-    epochs
-        Passes over the rows; an epoch has ``max(1, n_rows // batch_size)`` steps.
-    max_minutes
-        Stop the fit after this wall time; the result then depends on the machine's speed.
-    batch_size
-        Rows of a step, a multiple of ``pac``.
+    epochs, max_minutes, batch_size, embedding_dim, calibrate, precision, patience
+        As in `NeuralGenerator`; ``batch_size`` is a multiple of ``pac``.
     pac
         Rows that the discriminator judges together.
-    embedding_dim
-        Width Z of the noise.
     generator_dims, discriminator_dims
         Hidden widths.
     generator_lr, discriminator_lr
@@ -96,8 +76,6 @@ class CTGAN(Generator):
         Discriminator steps for each generator step.
     average_decay
         Decay of the moving average of weights that is sampled from; 0 for the last weights.
-    calibrate
-        Correct the fitted network's marginals (`synthfactory.generators.calibration`).
 
     Raises
     ------
@@ -109,10 +87,7 @@ class CTGAN(Generator):
     reference: ClassVar[str] = "https://arxiv.org/abs/1907.00503"
 
     epochs: int = 100
-    max_minutes: float | None = None
-    batch_size: int = 200
     pac: int = 10
-    embedding_dim: int = 128
     generator_dims: tuple[int, ...] = (256, 256)
     discriminator_dims: tuple[int, ...] = (256, 256)
     generator_lr: float = 5e-4
@@ -121,19 +96,15 @@ class CTGAN(Generator):
     dropout: float = 0.0
     discriminator_steps: int = 1
     average_decay: float = 0.999
-    calibrate: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "pac", "embedding_dim", "discriminator_steps"):
+        super().__post_init__()
+        for name in ("pac", "discriminator_steps"):
             expect_number("generator", name, getattr(self, name), minimum=1, integer=True)
-        # Batch normalisation needs two rows to compare.
-        expect_number("generator", "batch_size", self.batch_size, minimum=2, integer=True)
         for name in ("generator_lr", "discriminator_lr"):
             expect_number("generator", name, getattr(self, name), minimum=0, above=True)
         for name in ("generator_decay", "dropout", "average_decay"):
             expect_number("generator", name, getattr(self, name), minimum=0)
-        if self.max_minutes is not None:
-            expect_number("generator", "max_minutes", self.max_minutes, minimum=0, above=True)
         for name in ("dropout", "average_decay"):
             if getattr(self, name) >= 1:
                 raise OrderError(
@@ -141,388 +112,398 @@ class CTGAN(Generator):
                 )
         for name in ("generator_dims", "discriminator_dims"):
             object.__setattr__(self, name, expect_widths("generator", name, getattr(self, name)))
-        expect_flag("generator", "calibrate", self.calibrate)
         if self.batch_size % self.pac:
             raise OrderError(
                 f"generator.batch_size: expected a multiple of pac={self.pac}, got "
                 f"{self.batch_size}; use {max(1, self.batch_size // self.pac) * self.pac}."
             )
 
-    def fit(
-        self,
-        table: Table,
-        *,
-        seed: int,
-        device: str = "auto",
-        threads: int = 2,
-        callback: Callback | None = None,
-    ) -> CTGANModel:
-        """Learn ``table``; see `Generator.fit`."""
-        check_learnable(table)
-        place = find_device(device)
-        representation = Representation.fit(table)
-        rows = representation.encode(table, seed=seed).to(place)
-        with using_threads(threads):
-            trainer = _Trainer(self, representation, rows, seed=seed, device=place)
-            steps = self.epochs * max(1, len(rows) // self.batch_size)
-            train(trainer.step, steps=steps, max_minutes=self.max_minutes, callback=callback)
-            return trainer.finish()
+
+def _generator(spec: CTGAN, layout: Layout) -> Residual:
+    return Residual(spec.embedding_dim, spec.generator_dims, layout.feature_width, layout.n_levels)
 
 
-class _Conditions:
-    """Training-by-sampling (section 4.3): a column, a level of it, and the rows that have it."""
+class CTGANTrainer(NeuralTrainer):
+    """Networks, optimisers and the two halves of a step, for K members."""
 
-    def __init__(self, representation: Representation, rows: Rows, device: torch.device) -> None:
-        sizes = representation.level_sizes
-        self.width = representation.condition_width
-        self.n_columns = len(sizes)
-        self.offsets_D = torch.tensor(offsets(sizes), device=device)
-        widest = max(sizes, default=0)
-        weights_DL = torch.zeros(self.n_columns, widest, device=device)
-        starts = np.zeros((self.n_columns, widest), dtype=np.int64)
-        counts = np.zeros((self.n_columns, widest), dtype=np.int64)
-        order = []
-        codes = rows.codes_BS[:, representation.n_numeric :].cpu().numpy()
-        for place, levels in enumerate(representation.level_counts):
-            counted = np.asarray(levels)
-            weights_DL[place, : len(levels)] = torch.from_numpy(np.log1p(counted)).float()
-            counts[place, : len(levels)] = counted
-            starts[place, : len(levels)] = place * len(codes) + np.cumsum(counted) - counted
-            order.append(np.argsort(codes[:, place], kind="stable"))
-        self._weights_DL = weights_DL
-        self._starts_DL = torch.from_numpy(starts).to(device)
-        self._counts_DL = torch.from_numpy(counts).to(device)
-        # Row numbers sorted by level, column after column: the rows of a level are contiguous.
-        self._order = torch.from_numpy(np.concatenate(order)).to(device) if order else None
-
-    def draw(self, n_rows: int, stream: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Columns and levels, **shape** (B,) each: a column uniformly, a level by log frequency."""
-        device = self._weights_DL.device
-        columns_B = torch.randint(self.n_columns, (n_rows,), generator=stream, device=device)
-        levels_B = torch.multinomial(self._weights_DL[columns_B], 1, generator=stream).squeeze(1)
-        return columns_B, levels_B
-
-    def dense(self, columns_B: Tensor, levels_B: Tensor) -> Tensor:
-        """**Shape** (B, C): the conditional vector."""
-        c_BC = torch.zeros(len(columns_B), self.width, device=columns_B.device)
-        return c_BC.scatter_(1, (self.offsets_D[columns_B] + levels_B).unsqueeze(1), 1.0)
-
-    def rows_with(self, columns_B: Tensor, levels_B: Tensor, stream: torch.Generator) -> Tensor:
-        """**Shape** (B,): a row number per condition, uniformly among its rows."""
-        assert self._order is not None
-        counts_B = self._counts_DL[columns_B, levels_B]
-        u_B = torch.rand(
-            len(columns_B), generator=stream, device=columns_B.device, dtype=torch.float64
-        )
-        within_B = torch.minimum((u_B * counts_B).long(), counts_B - 1)
-        return self._order[self._starts_DL[columns_B, levels_B] + within_B]
-
-
-class _Trainer:
-    """Networks, optimisers and the two halves of a step."""
+    loss_names = ("critic loss", "gradient penalty", "generator loss", "condition loss")
 
     def __init__(
         self,
         spec: CTGAN,
-        representation: Representation,
-        rows: Rows,
-        *,
-        seed: int,
+        layout: Layout,
+        representations: Sequence[Representation],
+        deck: Deck,
+        seeds: Sequence[int],
         device: torch.device,
     ) -> None:
-        self._spec = spec
-        self._representation = representation
-        self._rows = rows
-        self._device = device
-        self._stream = torch_stream(seed, "ctgan", device=device)
-        self._sizes = representation.span_sizes
-        self._level_sizes = representation.level_sizes
-        self._n_gaussians = [len(column.means) for column in representation.modes]
-        self._has_points = self._n_gaussians != self._sizes[: representation.n_numeric]
-        self._offsets_S = torch.tensor(
-            offsets(self._sizes, representation.n_numeric), device=device
+        self._spec, self._layout, self._deck = spec, layout, deck
+        self._representations, self._seeds = representations, seeds
+        self._features = Features(layout, device)
+        self._heads = Heads(layout, device)
+        self._generator = _generator(spec, layout)
+        self._critic = Critic(
+            layout.feature_width,
+            self._features.n_conditions,
+            spec.pac,
+            spec.discriminator_dims,
+            spec.dropout,
         )
-        self._conditions = _Conditions(representation, rows, device)
-        initial = torch_stream(seed, "initial weights")
-        width, condition_width = representation.width, representation.condition_width
-        self._generator = GeneratorNetwork(
-            spec.embedding_dim + condition_width, spec.generator_dims, width, initial
-        ).to(device)
-        self._discriminator = Discriminator(
-            width + condition_width, spec.pac, spec.discriminator_dims, spec.dropout, initial
-        ).to(device)
-        self._average = Average(self._generator, spec.average_decay)
-        self._generator_adam = torch.optim.Adam(
-            self._generator.parameters(),
+        self._conditions = Conditions(representations, deck, device) if layout.n_levels else None
+        n_members, dtype = layout.n_members, matrix_dtype(spec.precision)
+        self.generator = Flat(
+            {**self._generator.shapes, **self._heads.shapes}, n_members, device, dtype
+        )
+        self.critic = Flat(self._critic.shapes, n_members, device, dtype)
+        self._initialise()
+        self._average = self.generator.values.clone()
+        self._done = torch.zeros((), device=device)
+        self._generator_adam = Adam(
+            self.generator,
             lr=spec.generator_lr,
             betas=(0.5, 0.9),
             weight_decay=spec.generator_decay,
-            fused=True,
         )
-        self._discriminator_adam = torch.optim.Adam(
-            self._discriminator.parameters(),
-            lr=spec.discriminator_lr,
-            betas=(0.5, 0.9),
-            fused=True,
+        self._critic_adam = Adam(self.critic, lr=spec.discriminator_lr, betas=(0.5, 0.9))
+        self.losses = torch.zeros(len(self.loss_names), n_members, device=device)
+        self._noise = self._make_noise(device)
+        self.block = self._noise.block
+
+    def _initialise(self) -> None:
+        for member, seed in enumerate(self._seeds):
+            stream = torch_stream(seed, "initial weights")
+            features = self._layout.feature_placement(member)
+            logits = self._layout.placement(member)
+            value = dict(self.generator.member(member))
+            self._generator.initialise(value, features, stream)
+            n_in = self._generator.n_hidden + self._generator.n_noise + self._layout.n_levels
+            self._heads.initialise(value, logits, n_in, stream)
+            self._critic.initialise(dict(self.critic.member(member)), features, stream)
+        self.generator.refresh()
+        self.critic.refresh()
+
+    def _make_noise(self, device: torch.device) -> Noise:
+        spec, layout = self._spec, self._layout
+        n_rows, n_pacs = spec.batch_size, spec.batch_size // spec.pac
+        n_codes = layout.width - layout.n_numeric
+        n_masked = self._critic.n_masked * n_pacs
+        n_draw = 3 * n_rows + n_codes * n_rows
+        n_judge = n_pacs + 3 * n_masked
+        n_normal = spec.discriminator_steps * spec.embedding_dim * n_rows
+        n_uniform = spec.discriminator_steps * (n_draw + n_judge) + n_masked
+        places = None
+        if layout.is_padded:
+            places = [
+                self._places(member, n_uniform, n_draw, n_judge)
+                for member in range(layout.n_members)
+            ]
+        return Noise(
+            self._seeds,
+            "ctgan",
+            n_normal=n_normal,
+            n_uniform=n_uniform,
+            device=device,
+            block=block_of(layout.n_members * (n_normal + n_uniform), device),
+            places=places,
         )
 
-    def step(self) -> dict[str, Tensor]:
-        """Discriminator steps, then a generator step; returns their losses."""
+    def _places(self, member: int, n_uniform: int, n_draw: int, n_judge: int) -> Tensor:
+        """Which of the uniform numbers a member uses: none for modes that it does not have."""
+        n_rows = self._spec.batch_size
+        own = self._layout.placement(member)[self._layout.n_numeric :] - self._layout.n_numeric
+        used = torch.zeros(n_uniform, dtype=torch.bool)
+        order = []
+        for turn in range(self._spec.discriminator_steps):
+            start = turn * (n_draw + n_judge)
+            order.append(torch.arange(start, start + 3 * n_rows))
+            rows = start + 3 * n_rows + own.unsqueeze(1) * n_rows + torch.arange(n_rows)
+            order.append(rows.view(-1))
+            order.append(torch.arange(start + n_draw, start + n_draw + n_judge))
+        order.append(torch.arange(self._spec.discriminator_steps * (n_draw + n_judge), len(used)))
+        return torch.cat(order)
+
+    def prepare(self, step: int) -> None:
+        """Draw the chance of the next block."""
+        self._noise.fill()
+
+    def step(self, slot: int) -> None:
+        """Critic steps, then a generator step on the last fake rows."""
+        chance = self._noise.reader(slot)
         for _ in range(self._spec.discriminator_steps):
-            critic, penalty = self._discriminator_step()
-        adversary, condition = self._generator_step()
+            pairs_KB, logits_KWB, fake_KJB, levels_KQB, critic = self._critic_step(chance)
+        adversary = self._generator_step(chance, pairs_KB, logits_KWB, fake_KJB, levels_KQB)
+        self.losses += torch.stack([*critic, *adversary])
         if self._spec.average_decay > 0:
-            self._average.update(self._generator)
+            self._done += 1.0
+            # Early iterates weigh less, so that the start is forgotten.
+            keep = torch.clamp_max(
+                (1.0 + self._done) / (10.0 + self._done), self._spec.average_decay
+            )
+            self._average.lerp_(self.generator.values, 1.0 - keep)
+
+    def _critic_step(
+        self, chance: Reader
+    ) -> tuple[Tensor | None, Tensor, Tensor, Tensor | None, tuple[Tensor, Tensor]]:
+        spec, layout = self._spec, self._layout
+        n_rows, n_pacs = spec.batch_size, spec.batch_size // spec.pac
+        z_KZB = chance.normal(spec.embedding_dim, n_rows)
+        which_KB, rows_K2B = chance.uniform(n_rows), chance.uniform(2, n_rows)
+        pairs_KB, levels_KQB = None, None
+        if self._conditions is None:
+            picked_KB = self._deck.uniformly(rows_K2B)
+        else:
+            pairs_KB = self._conditions.draw(which_KB)
+            levels_KQB = self._features.of_conditions(pairs_KB)
+            # Real rows meet the conditions of the pac before, see `Critic.learn`.
+            before = pairs_KB.view(-1, spec.pac, n_pacs).roll(1, 2).view_as(pairs_KB)
+            picked_KB = self._conditions.rows_with(before, rows_K2B)
+        real_KJB = self._features.of_rows(*self._deck.take(picked_KB))
+        out_KOB = self._generator.forward(self.generator, z_KZB, pairs_KB)
+        logits_KWB = self._heads.forward(self.generator, out_KOB)
+        gumbel_KVB = chance.uniform(layout.width - layout.n_numeric, n_rows)
+        fake_KJB = self._features.of_logits(logits_KWB, gumbel_KVB)
+        share_K1G = chance.uniform(1, n_pacs)
+        masks = self._masks(chance, 3 * n_pacs)
+        losses = self._critic.learn(self.critic, real_KJB, fake_KJB, levels_KQB, share_K1G, masks)
+        self._critic_adam.step()
+        return pairs_KB, logits_KWB, fake_KJB, levels_KQB, losses
+
+    def _generator_step(
+        self,
+        chance: Reader,
+        pairs_KB: Tensor | None,
+        logits_KWB: Tensor,
+        fake_KJB: Tensor,
+        levels_KQB: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        spec = self._spec
+        masks = self._masks(chance, spec.batch_size // spec.pac)
+        adversary_K, d_KJB = self._critic.guide(self.critic, fake_KJB, levels_KQB, masks)
+        d_KWB = self._features.backward(d_KJB)
+        condition_K = torch.zeros_like(adversary_K)
+        if pairs_KB is not None and self._conditions is not None:
+            condition_K = self._follow(logits_KWB, pairs_KB, self._conditions, d_KWB)
+        d_KOB = self._heads.backward(self.generator, d_KWB)
+        self._generator.backward(self.generator, d_KOB)
+        self._generator_adam.step()
+        return adversary_K, condition_K
+
+    def _masks(self, chance: Reader, n_pacs: int) -> list[Tensor]:
+        if not self._spec.dropout:
+            return []
+        return [chance.uniform(size, n_pacs) for size in self._spec.discriminator_dims]
+
+    def _follow(
+        self, logits_KWB: Tensor, pairs_KB: Tensor, conditions: Conditions, d_KWB: Tensor
+    ) -> Tensor:
+        """The conditioned column's cross-entropy, mean over rows (section 4.3), **shape** (K,).
+
+        Its gradient is added to ``d_KWB``.  Each row looks at the logits of one column only.
+        """
+        starts_C, sizes_C, widest_L1 = self._spans(pairs_KB.device)
+        n_rows = pairs_KB.shape[1]
+        start_K1B = starts_C[pairs_KB].unsqueeze(1)
+        outside_KLB = widest_L1 >= sizes_C[pairs_KB].unsqueeze(1)
+        rows_KLB = start_K1B + torch.where(outside_KLB, 0, widest_L1)
+        part_KLB = logits_KWB.gather(1, rows_KLB).masked_fill_(outside_KLB, -torch.inf)
+        logs_KLB = torch.log_softmax(part_KLB, dim=1)
+        level_K1B = (pairs_KB - conditions.first_of_C[pairs_KB]).unsqueeze(1)
+        loss_K = -logs_KLB.gather(1, level_K1B).mean(dim=(1, 2))
+        d_KLB = logs_KLB.exp_()
+        d_KLB.scatter_add_(1, level_K1B, torch.full_like(level_K1B, -1.0, dtype=d_KLB.dtype))
+        d_KLB = d_KWB.gather(1, rows_KLB).add_(d_KLB, alpha=1.0 / n_rows)
+        # A short column's spare places repeat its first one: writing it twice changes nothing.
+        d_KWB.scatter_(1, rows_KLB, torch.where(outside_KLB, d_KLB[:, :1], d_KLB))
+        return loss_K
+
+    def _spans(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """For each level of all levels where its column's logits begin, and how many there are."""
+        if not hasattr(self, "_known_spans"):
+            layout = self._layout
+            sizes = torch.tensor(layout.level_sizes)
+            starts = torch.tensor(layout.starts[layout.n_numeric :])
+            self._known_spans = (
+                starts.repeat_interleave(sizes).to(device),
+                sizes.repeat_interleave(sizes).to(device),
+                torch.arange(int(sizes.max())).view(-1, 1).to(device),
+            )
+        return self._known_spans
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """See `Trainer.tensors`."""
+        parts: dict[str, Mapping[str, Tensor]] = {
+            "weights": {"generator": self.generator.values, "critic": self.critic.values},
+            "average": {"values": self._average, "done": self._done},
+            "generator adam": self._generator_adam.state,
+            "critic adam": self._critic_adam.state,
+            "noise": self._noise.state,
+            "report": {"losses": self.losses},
+        }
+        return {f"{part}/{name}": value for part, of in parts.items() for name, value in of.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `Trainer.restore`."""
+
+        def part(of: str) -> dict[str, Tensor]:
+            return {
+                name.removeprefix(f"{of}/"): value
+                for name, value in tensors.items()
+                if name.startswith(f"{of}/")
+            }
+
+        self.generator.values.copy_(tensors["weights/generator"])
+        self.critic.values.copy_(tensors["weights/critic"])
+        self.generator.refresh()
+        self.critic.refresh()
+        self._average.copy_(tensors["average/values"])
+        self._done.copy_(tensors["average/done"])
+        self._generator_adam.restore(part("generator adam"))
+        self._critic_adam.restore(part("critic adam"))
+        self._noise.restore(part("noise"))
+        self.losses.copy_(tensors["report/losses"])
+
+    @property
+    def learnt(self) -> dict[str, Tensor]:
+        """See `Trainer.learnt`."""
         return {
-            "critic loss": critic,
-            "gradient penalty": penalty,
-            "generator loss": adversary,
-            "condition loss": condition,
+            "weights/generator": self.generator.values,
+            "average/values": self._average,
         }
 
-    def _discriminator_step(self) -> tuple[Tensor, Tensor]:
-        n_rows = self._spec.batch_size
-        c_BC, picked_B = (
-            None,
-            torch.randint(len(self._rows), (n_rows,), generator=self._stream, device=self._device),
-        )
-        real_c_BC = c_BC
-        if self._conditions.n_columns:
-            columns_B, levels_B = self._conditions.draw(n_rows, self._stream)
-            c_BC = self._conditions.dense(columns_B, levels_B)
-            # Real rows come in another order than fake ones, so that no pac pairs them.
-            mixed_B = torch.randperm(n_rows, generator=self._stream, device=self._device)
-            picked_B = self._conditions.rows_with(
-                columns_B[mixed_B], levels_B[mixed_B], self._stream
-            )
-            real_c_BC = c_BC[mixed_B]
-        real_BW = self._rows.dense(picked_B, self._offsets_S, self._representation.width)
-        with torch.no_grad():
-            fake_BW, _ = self._fake(n_rows, c_BC)
-        real_G, fake_G = self._pacs(real_BW, real_c_BC), self._pacs(fake_BW, c_BC)
-        share_G1 = torch.rand(len(real_G), 1, generator=self._stream, device=self._device)
-        score_real, score_fake, slope_GX = self._discriminator.judge(
-            real_G, fake_G, share_G1, self._stream
-        )
-        difference = score_fake.mean() - score_real.mean()
-        penalty = gradient_penalty(slope_GX)
-        self._discriminator_adam.zero_grad(set_to_none=True)
-        (difference + penalty).backward()
-        self._discriminator_adam.step()
-        return difference.detach(), penalty.detach()
-
-    def _generator_step(self) -> tuple[Tensor, Tensor]:
-        n_rows = self._spec.batch_size
-        c_BC, columns_B, levels_B = None, None, None
-        if self._conditions.n_columns:
-            columns_B, levels_B = self._conditions.draw(n_rows, self._stream)
-            c_BC = self._conditions.dense(columns_B, levels_B)
-        fake_BW, logits_BW = self._fake(n_rows, c_BC)
-        adversary = -self._discriminator(self._pacs(fake_BW, c_BC), self._stream).mean()
-        condition = torch.zeros((), device=self._device)
-        if columns_B is not None and levels_B is not None:
-            condition = self._condition_loss(logits_BW, columns_B, levels_B)
-        self._generator_adam.zero_grad(set_to_none=True)
-        (adversary + condition).backward()
-        self._generator_adam.step()
-        return adversary.detach(), condition.detach()
-
-    def _condition_loss(self, logits_BW: Tensor, columns_B: Tensor, levels_B: Tensor) -> Tensor:
-        """Cross-entropy between the conditioned column's logits and its level, mean over rows."""
-        start = self._representation.width - self._representation.condition_width
-        losses_B = torch.zeros(len(columns_B), device=self._device)
-        for place, part in enumerate(logits_BW[:, start:].split(self._level_sizes, dim=1)):
-            mine = torch.nonzero(columns_B == place).squeeze(1)
-            losses_B[mine] = F.cross_entropy(part[mine], levels_B[mine], reduction="none")
-        return losses_B.mean()
-
-    def _fake(self, n_rows: int, c_BC: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Activated rows and their logits, **shape** (B, W) each."""
-        z_BZ = torch.randn(
-            n_rows, self._spec.embedding_dim, generator=self._stream, device=self._device
-        )
-        logits_BW = self._generator(z_BZ if c_BC is None else torch.cat([z_BZ, c_BC], dim=1))
-        n_numeric = self._representation.n_numeric
-        noisy = (
-            logits_BW[:, n_numeric:] + gumbel(logits_BW[:, n_numeric:], self._stream)
-        ) / TEMPERATURE
-        parts = [F.softmax(part, dim=1) for part in noisy.split(self._sizes, dim=1)]
-        scalars_BM = torch.tanh(logits_BW[:, :n_numeric])
-        if self._has_points:
-            # Points and "missing" have the scalar 0 in real rows; so do they in fake ones.
-            scalars_BM = scalars_BM * torch.stack(
-                [
-                    part[:, :n].sum(dim=1)
-                    for part, n in zip(parts[:n_numeric], self._n_gaussians, strict=True)
-                ],
-                dim=1,
-            )
-        return torch.cat([scalars_BM, *parts], dim=1), logits_BW
-
-    def _pacs(self, x_BW: Tensor, c_BC: Tensor | None) -> Tensor:
-        """**Shape** (G, P * (W + C))."""
-        x = x_BW if c_BC is None else torch.cat([x_BW, c_BC], dim=1)
-        return x.reshape(len(x) // self._spec.pac, -1)
+    def slow_down(self, factor: float) -> None:
+        """See `Trainer.slow_down`."""
+        self._generator_adam.slow_down(factor)
+        self._critic_adam.slow_down(factor)
 
     @torch.no_grad()
-    def finish(self) -> CTGANModel:
+    def finish(self, member: int) -> CTGANModel:
         """The model: averaged weights, batch statistics of their own, marginals calibrated."""
-        network = self._average.network if self._spec.average_decay > 0 else self._generator
-        assert isinstance(network, GeneratorNetwork)
-        sampler = _Sampler(self._representation, self._spec.embedding_dim, self._device)
-        self._recalibrate_norms(network, sampler)
-        model = CTGANModel(self._spec, self._representation, network)
+        layout = self._layout.member(member)
+        flat = self._own_weights(member, layout)
+        representation = self._representations[member]
+        weights = self._fold_norms(flat, layout, representation, self._seeds[member])
+        model = CTGANModel(self._spec, representation, weights)
         if not self._spec.calibrate:
             return model
-        inputs_NZC = sampler.inputs(CALIBRATION_ROWS, self._stream)
-        shares = span_shares(self._representation, self._rows)
-        calibrate_output(
-            network.out,
-            network.hidden(inputs_NZC),
-            shares,
+        stream = torch_stream(self._seeds[member], "calibration", device=flat.values.device)
+        rows = self._deck.of_member(member)
+        weights, representation = calibrate(model, representation, rows, stream)
+        return CTGANModel(self._spec, representation, weights)
+
+    def _own_weights(self, member: int, layout: Layout) -> Flat:
+        """One member's (averaged) generator, without the rows that only others use."""
+        source = self._average if self._spec.average_decay > 0 else self.generator.values
+        device = source.device
+        flat = Flat(
+            {**_generator(self._spec, layout).shapes, **Heads(layout, device).shapes}, 1, device
         )
-        generated = model.draw(inputs_NZC, self._stream)
-        stretched = stretch_modes(self._representation, self._rows, generated)
-        return CTGANModel(self._spec, stretched, network)
+        features = self._layout.feature_placement(member).to(device)
+        logits = self._layout.placement(member).to(device)
+        n_hidden = self._generator.n_hidden
+        for name, value in self.generator.member(member, source):
+            if name == "out.weight":
+                value = value[features]
+            elif name == "levels":
+                columns = torch.cat([torch.arange(n_hidden, device=device), n_hidden + features])
+                value = value[:, columns]
+            elif name == "head.bias":
+                value = value[logits]
+            flat.value[name][0].copy_(value)
+        return flat
 
-    def _recalibrate_norms(self, network: GeneratorNetwork, sampler: _Sampler) -> None:
-        """Running statistics of batch normalisation for these weights and true frequencies."""
-        for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm1d):
-                module.reset_running_stats()
-                module.momentum = None
-        network.train()
+    def _fold_norms(
+        self, flat: Flat, layout: Layout, representation: Representation, seed: int
+    ) -> dict[str, Tensor]:
+        """Weights without batch normalisation: its statistics for these weights folded in.
+
+        The statistics are means over batches drawn as for sampling, at true frequencies.
+        """
+        device = flat.values.device
+        stream = torch_stream(seed, "batch statistics", device=device)
+        network = _generator(self._spec, layout)
+        frequencies = Frequencies(representation, device)
+        zero = torch.zeros((), device=device)
+        totals = [(zero, zero)] * len(self._spec.generator_dims)
+        n_rows = max(self._spec.batch_size, RECALIBRATION_ROWS)
         for _ in range(RECALIBRATION_BATCHES):
-            network(sampler.inputs(max(self._spec.batch_size, 500), self._stream))
-        network.eval()
+            z_ZB, pairs_B = frequencies.inputs(self._spec.embedding_dim, n_rows, stream)
+            network.forward(flat, z_ZB[None], None if pairs_B is None else pairs_B[None])
+            seen = network.statistics()
+            pairs = zip(totals, seen, strict=True)
+            totals = [(mean + m, var + v) for (mean, var), (m, v) in pairs]
+        return network.fold(
+            flat, [(m / RECALIBRATION_BATCHES, v / RECALIBRATION_BATCHES) for m, v in totals]
+        )
 
 
-def gradient_penalty(slope_GX: Tensor) -> Tensor:
-    """WGAN-GP, Gulrajani et al. 2017, arXiv 1704.00028, equation 3, on whole pacs."""
-    penalty: Tensor = PENALTY * ((slope_GX.norm(dim=1) - 1.0) ** 2).mean()
-    return penalty
+CTGAN.trainer = CTGANTrainer
 
 
-class _Sampler:
+class Frequencies:
     """Noise and conditions at the true frequencies."""
 
-    def __init__(
-        self, representation: Representation, embedding_dim: int, device: torch.device
-    ) -> None:
-        self._embedding_dim = embedding_dim
+    def __init__(self, representation: Representation, device: torch.device) -> None:
         self._device = device
-        self._width = representation.condition_width
         sizes = representation.level_sizes
-        self._n_columns = len(sizes)
-        self._offsets_D = torch.tensor(offsets(sizes), device=device)
-        counts_DL = torch.zeros(
-            len(sizes), max(sizes, default=0), dtype=torch.float64, device=device
-        )
-        for place, counts in enumerate(representation.level_counts):
-            counts_DL[place, : len(counts)] = torch.tensor(counts, dtype=torch.float64)
-        self._cumulated_DL = (counts_DL / counts_DL.sum(1, keepdim=True).clamp(min=1)).cumsum(1)
+        self.firsts = [sum(sizes[:place]) for place in range(len(sizes))]
+        counts = [
+            torch.tensor(levels, dtype=torch.float64) for levels in representation.level_counts
+        ]
+        shares = [levels / levels.sum().clamp_min(1) / len(counts) for levels in counts]
+        self._cumulated_C = torch.cat(shares).cumsum(0).to(device) if shares else None
 
     def inputs(
-        self, n_rows: int, stream: torch.Generator, fixed: tuple[int, int] | None = None
-    ) -> Tensor:
-        """**Shape** (B, Z + C): the inputs; ``fixed`` is a discrete column and its code."""
-        z_BZ = torch.randn(n_rows, self._embedding_dim, generator=stream, device=self._device)
-        if not self._n_columns:
-            return z_BZ
-        columns_B = torch.randint(self._n_columns, (n_rows,), generator=stream, device=self._device)
-        u_B = torch.rand(n_rows, 1, generator=stream, device=self._device, dtype=torch.float64)
-        levels_B = torch.searchsorted(self._cumulated_DL[columns_B], u_B, right=True).squeeze(1)
-        levels_B = levels_B.clamp(max=self._cumulated_DL.shape[1] - 1)
+        self,
+        n_noise: int,
+        n_rows: int,
+        stream: torch.Generator,
+        fixed: tuple[int, int] | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Noise, **shape** (Z, B), and conditions, (B,); ``fixed`` is a discrete column's code."""
+        z_ZB = torch.randn(n_noise, n_rows, generator=stream, device=self._device)
+        if self._cumulated_C is None:
+            return z_ZB, None
         if fixed is not None:
-            columns_B, levels_B = (
-                torch.full_like(columns_B, fixed[0]),
-                torch.full_like(levels_B, fixed[1]),
-            )
-        c_BC = torch.zeros(n_rows, self._width, device=self._device)
-        c_BC.scatter_(1, (self._offsets_D[columns_B] + levels_B).unsqueeze(1), 1.0)
-        return torch.cat([z_BZ, c_BC], dim=1)
+            pair = self.firsts[fixed[0]] + fixed[1]
+            return z_ZB, torch.full((n_rows,), pair, device=self._device)
+        uniform_B = torch.rand(n_rows, generator=stream, device=self._device, dtype=torch.float64)
+        pairs_B = torch.searchsorted(self._cumulated_C, uniform_B, right=True)
+        return z_ZB, pairs_B.clamp_max_(len(self._cumulated_C) - 1)
 
 
-class CTGANModel(Model):
+class CTGANModel(NeuralModel):
     """A fitted CTGAN: the generator's weights, the modes, and the levels' frequencies."""
 
     kind: ClassVar[str] = "ctgan"
+    spec_class: ClassVar[type] = CTGAN
 
-    def __init__(
-        self, spec: CTGAN, representation: Representation, network: GeneratorNetwork
-    ) -> None:
-        self.spec: CTGAN = spec
-        self.schema = representation.schema
-        self._representation = representation
-        self._network = network.eval()
+    spec: CTGAN
 
-    def sample(
-        self,
-        n_rows: int,
-        *,
-        seed: int,
-        shard: int = 0,
-        first_row: int = 0,
-        conditions: Mapping[str, Any] | None = None,
-    ) -> Table:
-        """Draw rows; see `Model.sample`.
+    def _prepare(self) -> None:
+        device = self.weights["out.weight"].device
+        self._frequencies = Frequencies(self.representation, device)
+        self._network = _generator(self.spec, self.layout)
+        self._heads = Heads(self.layout, device)
 
-        One condition is native: it goes into the conditional vector, and the few rows that do not
-        follow it are drawn again.  Further conditions are met by drawing again only.
-        """
-        check_count(n_rows)
-        codes = check_conditions(self.schema, conditions)
-        device = next(self._network.parameters()).device
-        stream = torch_stream(seed, "sample", shard, device=device)
-        places = {column.name: place for place, column in enumerate(self.schema.discrete)}
-        wanted = {places[name]: code for name, code in codes.items()}
-        fixed = self._rarest(wanted)
-        sampler = _Sampler(self._representation, self.spec.embedding_dim, device)
+    def inputs(self, n_rows: int, stream: torch.Generator, wanted: Wanted) -> Any:
+        """One condition is native: the rarest goes into the conditional vector."""
+        fixed = wanted.rarest(self.representation.level_counts)
+        return self._frequencies.inputs(self.spec.embedding_dim, n_rows, stream, fixed)
 
-        def draw(n: int) -> Rows:
-            return self.draw(sampler.inputs(n, stream, fixed), stream)
+    def logits(self, inputs: Any) -> Tensor:
+        """**Shape** (W, B)."""
+        z_ZB, pairs_B = inputs
+        out_OB = self._network.apply(self.weights, z_ZB, pairs_B)
+        return self._heads.apply(self.weights, out_OB)
 
-        # One thread, because the number of threads changes last bits, and then a rare draw.
-        with using_threads(1):
-            rows = sample_until(draw, n_rows, wanted, self._representation.n_numeric, SAMPLE_BATCH)
-        return self._representation.decode(
-            rows, seed=derive(seed, "identifiers"), first_row=first_row
-        )
+    def scalars(self, logits_WB: Tensor, stream: torch.Generator) -> Tensor:
+        """**Shape** (M, B)."""
+        return torch.tanh(logits_WB[: self.layout.n_numeric])
 
-    def _rarest(self, wanted: Mapping[int, int]) -> tuple[int, int] | None:
-        """The condition to put into the conditional vector: the one that is met least often."""
-        counts = self._representation.level_counts
-        return min(wanted.items(), key=lambda item: counts[item[0]][item[1]], default=None)
-
-    @torch.no_grad()
-    def draw(self, inputs_BZC: Tensor, stream: torch.Generator) -> Rows:
-        """Rows of these noises and conditions; modes and levels are drawn by their softmax."""
-        n_numeric = self._representation.n_numeric
-        logits_BW = self._network(inputs_BZC)
-        codes_BS = draw_categories(
-            logits_BW[:, n_numeric:], self._representation.span_sizes, stream
-        )
-        return Rows(scalars_BM=torch.tanh(logits_BW[:, :n_numeric]), codes_BS=codes_BS)
-
-    def save(self, path: str | Path) -> None:
-        """Write weights and parameters; see `Model.save`."""
-        document = {
-            "kind": self.kind,
-            "spec": self.spec.hyperparameters(),
-            "representation": self._representation.to_dict(),
-        }
-        save_network(Path(path), document, self._network)
-
-    @classmethod
-    def load(cls, path: Path, document: Mapping[str, Any]) -> CTGANModel:
-        """The inverse of `save`."""
-        spec = CTGAN(**document["spec"])
-        representation = Representation.from_dict(document["representation"])
-        network = GeneratorNetwork(
-            spec.embedding_dim + representation.condition_width,
-            spec.generator_dims,
-            representation.width,
-            torch_stream(0, "overwritten"),
-        )
-        load_weights(path, document, network)
-        return cls(spec, representation, network)
+    @property
+    def shapes(self) -> Shapes:
+        """See `NeuralModel.shapes`."""
+        network = _generator(self.spec, self.layout)
+        shapes = {**network.shapes, **Heads(self.layout, torch.device("cpu")).shapes}
+        return network.folded(shapes)

@@ -45,6 +45,7 @@ class Independent(Generator):
         device: str = "auto",
         threads: int = 2,
         callback: Callback | None = None,
+        checkpoint: Path | None = None,
     ) -> IndependentModel:
         """Learn the marginals; see `Generator.fit`."""
         check_learnable(table)
@@ -92,6 +93,7 @@ class IndependentModel(Model):
         shard: int = 0,
         first_row: int = 0,
         conditions: Mapping[str, Any] | None = None,
+        threads: int | None = None,
     ) -> Table:
         """Draw rows; see `Model.sample`.  A condition fixes its column."""
         check_count(n_rows)
@@ -165,6 +167,7 @@ class Bootstrap(Generator):
         device: str = "auto",
         threads: int = 2,
         callback: Callback | None = None,
+        checkpoint: Path | None = None,
     ) -> BootstrapModel:
         """Keep the rows; see `Generator.fit`."""
         check_learnable(table)
@@ -189,6 +192,7 @@ class BootstrapModel(Model):
         shard: int = 0,
         first_row: int = 0,
         conditions: Mapping[str, Any] | None = None,
+        threads: int | None = None,
     ) -> Table:
         """Draw training rows with replacement; see `Model.sample`."""
         check_count(n_rows)

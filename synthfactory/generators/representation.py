@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -90,14 +91,19 @@ class Representation:
         codes[:, self.n_numeric :] = encoded.codes
         return Rows(scalars_BM=torch.from_numpy(scalars), codes_BS=torch.from_numpy(codes))
 
-    def decode(self, rows: Rows, *, seed: int, first_row: int) -> Table:
-        """Rows as a table."""
+    def numbers(self, rows: Rows) -> npt.NDArray[np.float64]:
+        """**Shape** (B, M): the numeric columns, NaN where missing; neither clipped nor rounded."""
         scalars = rows.scalars_BM.double().cpu().numpy()
         codes = rows.codes_BS.cpu().numpy()
-        numbers = np.empty((len(codes), self.n_numeric))
+        numbers = np.empty((len(codes), self.n_numeric), order="F")
         for place, column in enumerate(self.modes):
             numbers[:, place] = column.decode(scalars[:, place], codes[:, place])
-        encoded = Encoded(numbers=numbers, codes=codes[:, self.n_numeric :].astype(np.int32))
+        return numbers
+
+    def decode(self, rows: Rows, *, seed: int, first_row: int) -> Table:
+        """Rows as a table."""
+        codes = rows.codes_BS[:, self.n_numeric :].cpu().numpy().astype(np.int32)
+        encoded = Encoded(numbers=self.numbers(rows), codes=codes)
         return Encoder(self.schema).decode(encoded, seed=seed, first_row=first_row)
 
     def to_dict(self) -> dict[str, Any]:
@@ -136,17 +142,6 @@ class Rows:
     def __len__(self) -> int:
         return len(self.codes_BS)
 
-    def to(self, device: torch.device) -> Rows:
-        """The same rows on a device."""
-        return Rows(scalars_BM=self.scalars_BM.to(device), codes_BS=self.codes_BS.to(device))
-
-    def dense(self, picked_B: Tensor, offsets_S: Tensor, width: int) -> Tensor:
-        """**Shape** (B, W): the picked rows with their codes one-hot."""
-        n_numeric = self.scalars_BM.shape[1]
-        x_BW = torch.zeros(len(picked_B), width, device=picked_B.device)
-        x_BW[:, :n_numeric] = self.scalars_BM[picked_B]
-        return x_BW.scatter_(1, self.codes_BS[picked_B] + offsets_S, 1.0)
-
     @staticmethod
     def cat(parts: list[Rows]) -> Rows:
         """Rows one below the other."""
@@ -154,12 +149,3 @@ class Rows:
             scalars_BM=torch.cat([part.scalars_BM for part in parts]),
             codes_BS=torch.cat([part.codes_BS for part in parts]),
         )
-
-
-def offsets(sizes: list[int], start: int = 0) -> list[int]:
-    """Where each span begins.
-
-    >>> offsets([3, 2, 4], start=1)
-    [1, 4, 6]
-    """
-    return [start + sum(sizes[:place]) for place in range(len(sizes))]

@@ -9,7 +9,7 @@ from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
 from synthfactory import __version__
 from synthfactory.artifacts import digest_bytes, write_atomic, write_json
@@ -19,11 +19,9 @@ from synthfactory.generators.base import MODEL_FILE
 WEIGHTS_FILE = "weights.safetensors"
 
 
-def save_network(path: Path, document: Mapping[str, Any], network: nn.Module) -> None:
-    """Write a network's weights and what describes them into the folder ``path``."""
-    tensors = {
-        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
-    }
+def save_weights(path: Path, document: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+    """Write weights and what describes them into the folder ``path``."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     content = safetensors.torch.save(tensors)
     write_atomic(path / WEIGHTS_FILE, content)
     save_document(path, {**document, "weights": digest_bytes(content)})
@@ -80,17 +78,28 @@ def check_digest(path: Path, digest: str) -> bytes:
     return content
 
 
-def load_weights(path: Path, document: Mapping[str, Any], network: nn.Module) -> None:
-    """Fill a network with the weights beside ``model.json``.
+def load_weights(
+    path: Path, document: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Tensor]:
+    """The weights beside ``model.json``, which must have these names and shapes.
 
     Raises
     ------
     ReleaseError
-        When they are absent, changed, or not those of this network.
+        When they are absent, changed, or others.
     """
     content = check_digest(path / WEIGHTS_FILE, document["weights"])
     try:
-        tensors: dict[str, Tensor] = safetensors.torch.load(content)
-        network.load_state_dict(tensors)
-    except (KeyError, RuntimeError, SafetensorError) as error:
+        weights: dict[str, Tensor] = safetensors.torch.load(content)
+    except SafetensorError as error:
         raise ReleaseError(f"Cannot load the weights in {path}: {error}.") from error
+    came = {name: tuple(value.shape) for name, value in weights.items()}
+    if came != dict(shapes):
+        differing = sorted(
+            {name for name in {*came, *shapes} if came.get(name) != shapes.get(name)}
+        )
+        raise ReleaseError(
+            f"The weights in {path} are not those of the model that {MODEL_FILE} describes: "
+            f"{', '.join(differing[:3])} differ; fit again."
+        )
+    return weights

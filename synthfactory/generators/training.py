@@ -1,81 +1,363 @@
-"""The one training loop of all neural generators."""
+"""The one training loop of all neural generators.
+
+A trainer knows how to make a step; the loop knows when to stop, what to write down, and what to do
+when a loss is no number any more.
+"""
 
 from __future__ import annotations
 
+import abc
 import contextlib
+import dataclasses
+import json
 import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
+import safetensors.torch
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from synthfactory.artifacts import write_atomic
 from synthfactory.errors import OrderError, TrainingError
 from synthfactory.generators.base import Callback, Progress
 
 REPORTS = 200
+SNAPSHOTS = 20
+CHECKS = 25
+MAX_ROLLBACKS = 5
+SLOWER = 0.5
+WARM_UP_STEPS = 3
 
 
-def train(
-    step: Callable[[], Mapping[str, Tensor]],
-    *,
-    steps: int,
-    max_minutes: float | None = None,
-    callback: Callback | None = None,
-) -> int:
-    """Call ``step`` until the planned number is reached or the time is up.
+class Trainer(abc.ABC):
+    """Networks, optimisers and a step, for K members of one shape.
+
+    Attributes
+    ----------
+    losses
+        **Shape** (n_losses, K): sums since the last report, on the device, so that a step never
+        waits for a number.
+    block
+        Steps that `prepare` makes ready at once.
+    """
+
+    loss_names: ClassVar[tuple[str, ...]]
+    losses: Tensor
+    block: int = 1
+
+    @abc.abstractmethod
+    def prepare(self, step: int) -> None:
+        """Draw the chance of the next ``block`` steps; ``step`` are done."""
+
+    @abc.abstractmethod
+    def step(self, slot: int) -> None:
+        """Step number ``slot`` of the block; it waits for nothing and draws nothing."""
+
+    @property
+    @abc.abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that the next step depends on, by name; not a copy."""
+
+    @abc.abstractmethod
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set what `tensors` gave."""
+
+    @abc.abstractmethod
+    def slow_down(self, factor: float) -> None:
+        """Multiply the learning rates."""
+
+    @property
+    @abc.abstractmethod
+    def learnt(self) -> dict[str, Tensor]:
+        """The part of `tensors` that the finished model is made of."""
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """A copy of `tensors`."""
+        return {name: value.clone() for name, value in self.tensors.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Where a fit is kept while it goes on.
+
+    Parameters
+    ----------
+    path
+        The file; it holds weights, optimiser, streams of chance and loss curve, and no row.
+    key
+        Names the fit; a file of another key is not continued.
+    every_s
+        Seconds between two writes: the most that an interruption costs.
+    """
+
+    path: Path
+    key: str
+    every_s: float = 60.0
+
+
+@dataclass(kw_only=True)
+class Course:
+    """How far a fit is; what a checkpoint holds beside tensors.
 
     Parameters
     ----------
     step
-        One optimiser step; returns its losses as tensors, which are read rarely, so that a GPU is
-        not made to wait.
+        Steps done.
+    seconds
+        Wall time spent, over all attempts.
+    since
+        Steps since the last report.
+    reports
+        The loss curve so far.
+    rollbacks
+        How often the fit went back because a loss was no number.
+    failed
+        Members of an ensemble whose loss was no number.
+    best_score, best_step
+        The highest score on held-out rows, and when it was reached.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    since: int = 0
+    reports: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    rollbacks: int = 0
+    failed: list[int] = dataclasses.field(default_factory=list)
+    best_score: float = -math.inf
+    best_step: int = 0
+
+
+def train(
+    trainer: Trainer,
+    *,
+    steps: int,
+    max_minutes: float | None = None,
+    callback: Callback | None = None,
+    checkpoint: Checkpoint | None = None,
+    judge: Callable[[], float] | None = None,
+    patience: int = 0,
+    stops: Mapping[int, Callable[[Course], None]] | None = None,
+) -> Course:
+    """Make steps until the planned number is reached, the time is up, or nothing improves.
+
+    Parameters
+    ----------
+    trainer
+        Makes them.
     steps
         How many.
     max_minutes
         Stop after this wall time; such a fit depends on the machine's speed.
     callback
-        Called about 200 times with the mean losses.
+        Called about 200 times with the mean losses; after a restart first with those of before.
+    checkpoint
+        Where to keep the fit; what is there already is continued, bitwise on a processor.
+    judge
+        The score of what is learnt so far, on held-out rows; asked about 25 times.
+    patience
+        Stop after this many judgements without improvement, and go back to the best.
+    stops
+        What to do when a step is reached: a member of an ensemble may end before others.
 
     Returns
     -------
-    int
-        Steps done.
+    Course
+        How it went.
 
     Raises
     ------
     TrainingError
-        When a loss is no finite number any more.
+        When a loss is no finite number even after five returns at ever lower learning rates.
     """
-    began_s = time.monotonic()
-    every = max(1, steps // REPORTS)
-    sums: dict[str, Tensor] = {}
-    since = 0
-    for done in range(1, steps + 1):
-        for name, loss in step().items():
-            sums[name] = sums[name] + loss if name in sums else loss
-        since += 1
-        seconds = time.monotonic() - began_s
-        late = max_minutes is not None and seconds > 60.0 * max_minutes
-        if done % every == 0 or done == steps or late:
-            losses = {name: float(total) / since for name, total in sums.items()}
-            _check_finite(losses, done)
-            if callback is not None:
-                callback(Progress(step=done, steps=steps, losses=losses, seconds=seconds))
-            sums, since = {}, 0
-        if late:
-            return done
-    return steps
+    course, best = _resume(trainer, checkpoint)
+    if callback is not None:
+        for report in course.reports:
+            callback(Progress(**{**report, "steps": steps}))
+    run = Runner(trainer)
+    before_s = course.seconds - time.monotonic()
+    every = _multiple(steps // REPORTS, trainer.block)
+    check = _multiple(steps // CHECKS, every)
+    keep = _multiple(steps // SNAPSHOTS, every)
+    good = (dataclasses.replace(course, reports=list(course.reports)), trainer.snapshot())
+    written_s = time.monotonic()
+    while course.step < steps:
+        count = min(trainer.block, steps - course.step, every - course.step % every)
+        count = min([count, *(stop - course.step for stop in stops or () if stop > course.step)])
+        run(course.step, count)
+        course.step += count
+        course.since += count
+        course.seconds = before_s + time.monotonic()
+        late = max_minutes is not None and course.seconds > 60.0 * max_minutes
+        ended = course.step == steps or late
+        if course.step % every == 0 or ended:
+            wild = _report(trainer, course, steps, callback)
+            if wild and trainer.losses.shape[1] == 1:
+                course = _roll_back(trainer, good, course, wild[0])
+                run = Runner(trainer)
+                continue
+            if course.step % keep == 0 and not course.failed:
+                good = (
+                    dataclasses.replace(course, reports=list(course.reports)),
+                    trainer.snapshot(),
+                )
+        if stops and course.step in stops:
+            stops[course.step](course)
+        if judge is not None and patience and (course.step % check == 0 or ended):
+            score = judge()
+            if score > course.best_score:
+                course.best_score, course.best_step = score, course.step
+                best = {name: value.clone() for name, value in trainer.learnt.items()}
+            ended = ended or course.step - course.best_step >= patience * check
+        if checkpoint and not ended and time.monotonic() - written_s >= checkpoint.every_s:
+            _write(checkpoint, trainer, course, best)
+            written_s = time.monotonic()
+        if ended:
+            break
+    if best:
+        trainer.restore({**trainer.tensors, **best})
+    return course
 
 
-def _check_finite(losses: Mapping[str, float], step: int) -> None:
-    wild = [name for name, value in losses.items() if not math.isfinite(value)]
-    if wild:
-        raise TrainingError(
-            f"The {wild[0]} is no finite number at step {step}. Lower the learning rate (for "
-            "example halve it), or look for extreme values in the table's numeric columns."
-        )
+class Runner:
+    """Makes the steps of a block: one by one, or recorded once and replayed as a CUDA graph.
+
+    A step of a small network launches hundreds of tiny kernels; on a GPU launching takes longer
+    than computing.  A graph of a whole block is launched at once.  ROCm takes the plain path.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._record = trainer.losses.is_cuda and torch.version.hip is None
+
+    def __call__(self, done: int, count: int) -> None:
+        """``count`` steps, of at most a block, after ``done`` steps."""
+        self._trainer.prepare(done)
+        if not self._record or count < self._trainer.block:
+            for slot in range(count):
+                self._trainer.step(slot)
+            return
+        if self._graph is None:
+            self._graph = self._recorded()
+            self._trainer.prepare(done)
+        self._graph.replay()
+
+    def _recorded(self) -> torch.cuda.CUDAGraph:
+        """The graph of a block; the steps that warm up leave no trace."""
+        kept = self._trainer.snapshot()
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(WARM_UP_STEPS):
+                self._trainer.step(0)
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            for slot in range(self._trainer.block):
+                self._trainer.step(slot)
+        self._trainer.restore(kept)
+        return graph
+
+
+def _multiple(number: int, unit: int) -> int:
+    """The least positive multiple of ``unit`` that is at least ``number``."""
+    return max(1, -(-number // unit)) * unit
+
+
+def _report(trainer: Trainer, course: Course, steps: int, callback: Callback | None) -> list[str]:
+    """Read the losses, tell them, and return the names of those that are no numbers.
+
+    In an ensemble the members concerned are noted, and the means are over the others.
+    """
+    means = (trainer.losses / course.since).double().cpu()
+    trainer.losses.zero_()
+    course.since = 0
+    finite = torch.isfinite(means)
+    course.failed = sorted({*course.failed, *torch.nonzero(~finite.all(dim=0)).view(-1).tolist()})
+    alive = [place for place in range(means.shape[1]) if place not in course.failed]
+    if not alive:
+        rows = zip(trainer.loss_names, finite.tolist(), strict=True)
+        wild = [name for name, row in rows if not row[0]]
+        if means.shape[1] > 1:
+            _give_up(wild or list(trainer.loss_names), course.step)
+        return wild or list(trainer.loss_names[:1])
+    losses = dict(zip(trainer.loss_names, means[:, alive].mean(dim=1).tolist(), strict=True))
+    report = {"step": course.step, "losses": losses, "seconds": course.seconds}
+    course.reports.append(report)
+    if callback is not None:
+        callback(Progress(step=course.step, steps=steps, losses=losses, seconds=course.seconds))
+    return []
+
+
+def _roll_back(
+    trainer: Trainer, good: tuple[Course, dict[str, Tensor]], course: Course, loss: str
+) -> Course:
+    """Go back to the last state that was good, at half the learning rates."""
+    if course.rollbacks >= MAX_ROLLBACKS:
+        _give_up([loss], course.step)
+    trainer.restore(good[1])
+    trainer.slow_down(SLOWER ** (course.rollbacks + 1))
+    return dataclasses.replace(
+        good[0],
+        reports=list(good[0].reports),
+        seconds=course.seconds,
+        rollbacks=course.rollbacks + 1,
+        failed=[],
+    )
+
+
+def _give_up(losses: list[str], step: int) -> None:
+    raise TrainingError(
+        f"The {losses[0]} is no finite number at step {step}, even at ever lower learning rates. "
+        "Lower the learning rate further, or look for extreme values in the table's numeric "
+        "columns."
+    )
+
+
+def _resume(trainer: Trainer, checkpoint: Checkpoint | None) -> tuple[Course, dict[str, Tensor]]:
+    """What the checkpoint holds, if it is of this fit."""
+    if checkpoint is None or not checkpoint.path.exists():
+        return Course(), {}
+    try:
+        with safe_open(checkpoint.path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("key") != checkpoint.key:
+                return Course(), {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError):
+        return Course(), {}
+    device = trainer.losses.device
+    trainer.restore(
+        {
+            name.removeprefix("now."): value
+            for name, value in tensors.items()
+            if name.startswith("now.")
+        }
+    )
+    best = {
+        name.removeprefix("best."): value.to(device)
+        for name, value in tensors.items()
+        if name.startswith("best.")
+    }
+    return Course(**json.loads(metadata["course"])), best
+
+
+def _write(
+    checkpoint: Checkpoint, trainer: Trainer, course: Course, best: Mapping[str, Tensor]
+) -> None:
+    tensors = {f"now.{name}": value for name, value in trainer.tensors.items()}
+    tensors |= {f"best.{name}": value for name, value in best.items()}
+    content = safetensors.torch.save(
+        {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
+        metadata={"key": checkpoint.key, "course": json.dumps(dataclasses.asdict(course))},
+    )
+    write_atomic(checkpoint.path, content)
 
 
 @contextlib.contextmanager

@@ -8,63 +8,50 @@ Deviations, each for a reason:
 - exact values and "missing" are modes of their own (`synthfactory.generators.modes`);
 - a sampled category is drawn from the decoder's softmax, as the paper's equations say, not its
   largest: rare categories would vanish; and a scalar is drawn with the decoder's variance;
+- columns of more than 512 levels are embedded (`synthfactory.generators.layout`);
 - the fitted network's marginals are calibrated (`synthfactory.generators.calibration`);
 - a batch has 200 rows, not 500: at equal epochs more steps, which small tables need.
 
-Legend: B batch rows, M numeric columns, S spans, W encoded width, Z latent width.
+Legend: K members, B batch rows, M numeric columns, S spans, W width of the logits, J width of the
+features, Z latent width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from synthfactory.generators.base import (
-    Callback,
-    Generator,
-    Model,
-    check_conditions,
-    check_count,
-    check_learnable,
-    expect_flag,
-    expect_number,
-    expect_widths,
-)
-from synthfactory.generators.calibration import calibrate_output, span_shares, stretch_modes
-from synthfactory.generators.networks import Perceptron, draw_categories
-from synthfactory.generators.rejection import sample_until
-from synthfactory.generators.representation import Representation, Rows, offsets
-from synthfactory.generators.store import load_weights, save_network
-from synthfactory.generators.training import find_device, train, using_threads
-from synthfactory.seeds import derive, torch_stream
-from synthfactory.tables import Table
+from synthfactory.generators.base import expect_number, expect_widths
+from synthfactory.generators.calibration import calibrate
+from synthfactory.generators.drawing import Deck
+from synthfactory.generators.features import Features, Heads
+from synthfactory.generators.flat import Adam, Flat
+from synthfactory.generators.layout import Layout
+from synthfactory.generators.networks import Perceptron, Shapes
+from synthfactory.generators.neural import NeuralGenerator, NeuralTrainer
+from synthfactory.generators.noise import Noise, block_of
+from synthfactory.generators.precision import matrix_dtype
+from synthfactory.generators.representation import Representation
+from synthfactory.generators.sampling import NeuralModel, Wanted
+from synthfactory.seeds import torch_stream
 
-SAMPLE_BATCH = 8_192
-CALIBRATION_ROWS = 16_384
+SIGMA = 0.1
 SIGMA_RANGE = (0.01, 1.0)
 LOG_VARIANCE_RANGE = (-20.0, 10.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TVAE(Generator):
+class TVAE(NeuralGenerator):
     """Hyperparameters of TVAE.
 
     Parameters
     ----------
-    epochs
-        Passes over the rows, in a new order each.
-    max_minutes
-        Stop the fit after this wall time; the result then depends on the machine's speed.
-    batch_size
-        Rows of a step.
-    embedding_dim
-        Width Z of the latent space.
+    epochs, max_minutes, batch_size, embedding_dim, calibrate, precision, patience
+        As in `NeuralGenerator`; each epoch goes through the rows in a new order.
     encoder_dims, decoder_dims
         Hidden widths.
     lr
@@ -73,8 +60,6 @@ class TVAE(Generator):
         Weight decay of Adam.
     loss_factor
         Weight of the reconstruction against the Kullback-Leibler divergence.
-    calibrate
-        Correct the fitted network's marginals (`synthfactory.generators.calibration`).
 
     Raises
     ------
@@ -86,230 +71,269 @@ class TVAE(Generator):
     reference: ClassVar[str] = "https://arxiv.org/abs/1907.00503"
 
     epochs: int = 150
-    max_minutes: float | None = None
-    batch_size: int = 200
-    embedding_dim: int = 128
     encoder_dims: tuple[int, ...] = (128, 128)
     decoder_dims: tuple[int, ...] = (128, 128)
     lr: float = 1e-3
     weight_decay: float = 1e-5
     loss_factor: float = 2.0
-    calibrate: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "embedding_dim"):
-            expect_number("generator", name, getattr(self, name), minimum=1, integer=True)
+        super().__post_init__()
         for name in ("lr", "loss_factor"):
             expect_number("generator", name, getattr(self, name), minimum=0, above=True)
         expect_number("generator", "weight_decay", self.weight_decay, minimum=0)
-        if self.max_minutes is not None:
-            expect_number("generator", "max_minutes", self.max_minutes, minimum=0, above=True)
         for name in ("encoder_dims", "decoder_dims"):
             object.__setattr__(self, name, expect_widths("generator", name, getattr(self, name)))
-        expect_flag("generator", "calibrate", self.calibrate)
-
-    def fit(
-        self,
-        table: Table,
-        *,
-        seed: int,
-        device: str = "auto",
-        threads: int = 2,
-        callback: Callback | None = None,
-    ) -> TVAEModel:
-        """Learn ``table``; see `Generator.fit`."""
-        check_learnable(table)
-        place = find_device(device)
-        representation = Representation.fit(table)
-        rows = representation.encode(table, seed=seed).to(place)
-        with using_threads(threads):
-            trainer = _Trainer(self, representation, rows, seed=seed, device=place)
-            steps = self.epochs * max(1, len(rows) // self.batch_size)
-            train(trainer.step, steps=steps, max_minutes=self.max_minutes, callback=callback)
-            return trainer.finish()
 
 
-class Decoder(nn.Module):
-    """Latent vector in, logits and means of an encoded row out, and a deviation per scalar."""
-
-    def __init__(self, spec: TVAE, representation: Representation, stream: torch.Generator) -> None:
-        super().__init__()
-        self.body = Perceptron(spec.embedding_dim, spec.decoder_dims, representation.width, stream)
-        self.sigma_M = nn.Parameter(torch.full((representation.n_numeric,), 0.1))
-
-    def forward(self, z_BZ: Tensor) -> Tensor:
-        """**Shape** (B, Z) to (B, W)."""
-        x_BW: Tensor = self.body(z_BZ)
-        return x_BW
+def _decoder(spec: TVAE, layout: Layout) -> Perceptron:
+    return Perceptron(
+        "decoder", spec.embedding_dim, spec.decoder_dims, layout.feature_width, out_bias=False
+    )
 
 
-class _Trainer:
-    """Networks, optimiser and a step."""
+def _decoder_shapes(spec: TVAE, layout: Layout) -> Shapes:
+    heads = Heads(layout, torch.device("cpu"))
+    return {**_decoder(spec, layout).shapes, **heads.shapes, "sigma": (layout.n_numeric,)}
+
+
+class TVAETrainer(NeuralTrainer):
+    """Networks, optimiser and a step, for K members."""
+
+    loss_names = ("reconstruction", "divergence")
 
     def __init__(
         self,
         spec: TVAE,
-        representation: Representation,
-        rows: Rows,
-        *,
-        seed: int,
+        layout: Layout,
+        representations: Sequence[Representation],
+        deck: Deck,
+        seeds: Sequence[int],
         device: torch.device,
     ) -> None:
-        self._spec = spec
-        self._representation = representation
-        self._rows = rows
-        self._stream = torch_stream(seed, "tvae", device=device)
-        self._sizes = representation.span_sizes
-        self._offsets_S = torch.tensor(
-            offsets(self._sizes, representation.n_numeric), device=device
-        )
-        self._gaussians_M = torch.tensor(
-            [len(column.means) for column in representation.modes], device=device
-        )
-        initial = torch_stream(seed, "initial weights")
+        self._spec, self._layout, self._deck = spec, layout, deck
+        self._representations, self._seeds = representations, seeds
+        self._features = Features(layout, device)
+        self._heads = Heads(layout, device)
         self._encoder = Perceptron(
-            representation.width, spec.encoder_dims, 2 * spec.embedding_dim, initial
-        ).to(device)
-        self.decoder = Decoder(spec, representation, initial).to(device)
-        self._adam = torch.optim.Adam(
-            [*self._encoder.parameters(), *self.decoder.parameters()],
-            lr=spec.lr,
-            weight_decay=spec.weight_decay,
-            fused=True,
+            "encoder",
+            layout.feature_width,
+            spec.encoder_dims,
+            2 * spec.embedding_dim,
+            out_bias=True,
         )
-        self._order = torch.empty(0, dtype=torch.int64, device=device)
+        self._decoder = _decoder(spec, layout)
+        n_members = layout.n_members
+        self.flat = Flat(
+            {**self._encoder.shapes, **_decoder_shapes(spec, layout)},
+            n_members,
+            device,
+            matrix_dtype(spec.precision),
+        )
+        self._initialise()
+        self._adam = Adam(self.flat, lr=spec.lr, betas=(0.9, 0.999), weight_decay=spec.weight_decay)
+        self._gaussians_KM1 = torch.tensor(layout.gaussians, device=device).unsqueeze(2)
+        self._starts_S1 = torch.tensor(layout.starts, device=device).unsqueeze(1)
+        self.losses = torch.zeros(len(self.loss_names), n_members, device=device)
+        self._n_rows = min(spec.batch_size, *deck.lengths)
+        n_normal = spec.embedding_dim * self._n_rows
+        self.block = block_of(n_members * n_normal, device)
+        self._noise = Noise(
+            seeds, "tvae", n_normal=n_normal, n_uniform=1, device=device, block=self.block
+        )
+        self._picked = torch.zeros(
+            self.block, n_members, self._n_rows, dtype=torch.int64, device=device
+        )
+        self._orders: dict[tuple[int, int], Tensor] = {}
 
-    def step(self) -> dict[str, Tensor]:
-        """One step on the next rows of the epoch; returns the losses."""
-        picked_B = self._next_rows()
-        x_BW = self._rows.dense(picked_B, self._offsets_S, self._representation.width)
-        mean_BZ, log_variance_BZ = self._encoder(x_BW).chunk(2, dim=1)
-        log_variance_BZ = log_variance_BZ.clamp(*LOG_VARIANCE_RANGE)
-        noise_BZ = torch.randn(mean_BZ.shape, generator=self._stream, device=mean_BZ.device)
-        decoded_BW = self.decoder(mean_BZ + noise_BZ * torch.exp(0.5 * log_variance_BZ))
-        reconstruction = self._reconstruction(decoded_BW, picked_B)
-        divergence = 0.5 * (
-            (mean_BZ**2 + log_variance_BZ.exp() - 1.0 - log_variance_BZ).sum(dim=1).mean()
+    def _initialise(self) -> None:
+        for member, seed in enumerate(self._seeds):
+            stream = torch_stream(seed, "initial weights")
+            features = self._layout.feature_placement(member)
+            value = dict(self.flat.member(member))
+            self._encoder.initialise(value, stream, inputs=features)
+            self._decoder.initialise(value, stream, outputs=features)
+            n_in = self._decoder.sizes[-2]
+            self._heads.initialise(value, self._layout.placement(member), n_in, stream)
+            value["sigma"].fill_(SIGMA)
+        self.flat.refresh()
+
+    def prepare(self, step: int) -> None:
+        """Draw the chance of the next block, and look up its rows."""
+        self._noise.fill()
+        for slot in range(self.block):
+            for member in range(self._layout.n_members):
+                self._picked[slot, member] = self._rows(member, step + slot)
+
+    def _rows(self, member: int, step: int) -> Tensor:
+        """Row numbers of a step's batch; every epoch has an order of its own."""
+        length = self._deck.lengths[member]
+        epoch, place = divmod(step, length // self._n_rows)
+        if (member, epoch) not in self._orders:
+            self._orders = {key: value for key, value in self._orders.items() if key[0] != member}
+            device = self._picked.device
+            stream = torch_stream(self._seeds[member], "order of rows", epoch, device=device)
+            order = torch.randperm(length, generator=stream, device=device)
+            self._orders[member, epoch] = order + self._deck.firsts_K1[member]
+        return self._orders[member, epoch][place * self._n_rows : (place + 1) * self._n_rows]
+
+    def step(self, slot: int) -> None:
+        """One step on the next rows of the epoch."""
+        spec, flat = self._spec, self.flat
+        n_rows, n_latent = self._n_rows, spec.embedding_dim
+        codes_KSB, scalars_KMB = self._deck.take(self._picked[slot])
+        x_KJB = self._features.of_rows(codes_KSB, scalars_KMB)
+        latent = self._encoder.forward(flat, x_KJB)
+        mean_KZB, raw_KZB = latent[:, :n_latent], latent[:, n_latent:]
+        log_variance = raw_KZB.clamp(*LOG_VARIANCE_RANGE)
+        deviation = torch.exp(0.5 * log_variance)
+        noise_KZB = self._noise.reader(slot).normal(n_latent, n_rows)
+        z_KZB = torch.addcmul(mean_KZB, noise_KZB, deviation)
+        logits_KWB = self._heads.forward(flat, self._decoder.forward(flat, z_KZB))
+        reconstruction_K, d_KWB = self._reconstruct(logits_KWB, codes_KSB, scalars_KMB)
+        # 0.5 * sum(mean^2 + variance - 1 - log variance), mean over the batch.
+        variance = deviation.square()
+        divergence_K = (
+            0.5
+            * (mean_KZB.square().sum(dim=(1, 2)) + (variance - log_variance).sum(dim=(1, 2)))
+            / n_rows
+            - 0.5 * n_latent
         )
-        loss = self._spec.loss_factor * reconstruction + divergence
-        self._adam.zero_grad(set_to_none=True)
-        loss.backward()
+        d_KOB = self._heads.backward(flat, d_KWB)
+        d_z = self._decoder.backward(flat, d_KOB, to_input=True)
+        d_latent = torch.empty_like(latent)
+        torch.add(d_z, mean_KZB, alpha=1.0 / n_rows, out=d_latent[:, :n_latent])
+        d_log = (d_z * noise_KZB).mul_(deviation).mul_(0.5)
+        d_log.add_(variance - 1.0, alpha=0.5 / n_rows)
+        torch.mul(d_log, raw_KZB == log_variance, out=d_latent[:, n_latent:])
+        self._encoder.backward(flat, d_latent)
         self._adam.step()
-        with torch.no_grad():
-            self.decoder.sigma_M.clamp_(*SIGMA_RANGE)
-        return {"reconstruction": reconstruction.detach(), "divergence": divergence.detach()}
+        flat.value["sigma"].clamp_(*SIGMA_RANGE)
+        self.losses += torch.stack([reconstruction_K, divergence_K])
+
+    def _reconstruct(
+        self, logits_KWB: Tensor, codes_KSB: Tensor, scalars_KMB: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Negative log-likelihood of the rows, mean over the batch (section 4.5), **shape** (K,).
+
+        And the gradient of the loss at the logits; the deviations' is written.
+        """
+        layout, n_rows = self._layout, logits_KWB.shape[2]
+        n_numeric = layout.n_numeric
+        scale = self._spec.loss_factor / n_rows
+        d_KWB = torch.empty_like(logits_KWB)
+        for group in layout.groups:
+            part = logits_KWB[:, group.rows].unflatten(1, (group.count, group.size))
+            d_KWB[:, group.rows] = torch.log_softmax(part, dim=2).flatten(1, 2)
+        rows_KSB = codes_KSB + self._starts_S1
+        loss_K = -d_KWB.gather(1, rows_KSB).sum(dim=(1, 2)) / n_rows
+        spans = d_KWB[:, n_numeric:].exp_().mul_(scale)
+        fewer = torch.full(rows_KSB.shape, -scale, device=spans.device)
+        spans.scatter_add_(1, rows_KSB - n_numeric, fewer)
+        # A scalar exists where its mode is a Gaussian: points and "missing" have none.
+        present = codes_KSB[:, :n_numeric] < self._gaussians_KM1
+        sigma_KM1 = self.flat.value["sigma"].unsqueeze(2)
+        mean = torch.tanh(logits_KWB[:, :n_numeric])
+        error = (scalars_KMB - mean) / sigma_KM1 * present
+        square = error.square()
+        counts = present.sum(dim=2, keepdim=True)
+        loss_K += (0.5 * square.sum(dim=2, keepdim=True) + sigma_KM1.log() * counts).sum(
+            dim=(1, 2)
+        ) / n_rows
+        d_sigma = (counts - square.sum(dim=2, keepdim=True)) / sigma_KM1 * scale
+        self.flat.grad["sigma"].copy_(d_sigma.squeeze(2))
+        torch.mul(error / sigma_KM1 * (-scale), 1.0 - mean.square(), out=d_KWB[:, :n_numeric])
+        return loss_K, d_KWB
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """See `Trainer.tensors`."""
+        parts: dict[str, Mapping[str, Tensor]] = {
+            "weights": {"all": self.flat.values},
+            "adam": self._adam.state,
+            "noise": self._noise.state,
+            "report": {"losses": self.losses},
+        }
+        return {f"{part}/{name}": value for part, of in parts.items() for name, value in of.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `Trainer.restore`."""
+        self.flat.values.copy_(tensors["weights/all"])
+        self.flat.refresh()
+        self._adam.restore(_part(tensors, "adam/"))
+        self._noise.restore(_part(tensors, "noise/"))
+        self.losses.copy_(tensors["report/losses"])
+
+    @property
+    def learnt(self) -> dict[str, Tensor]:
+        """See `Trainer.learnt`."""
+        return {"weights/all": self.flat.values}
+
+    def slow_down(self, factor: float) -> None:
+        """See `Trainer.slow_down`."""
+        self._adam.slow_down(factor)
 
     @torch.no_grad()
-    def finish(self) -> TVAEModel:
+    def finish(self, member: int) -> TVAEModel:
         """The model, its marginals calibrated."""
-        model = TVAEModel(self._spec, self._representation, self.decoder)
+        layout = self._layout.member(member)
+        device = self.flat.values.device
+        features = self._layout.feature_placement(member).to(device)
+        logits = self._layout.placement(member).to(device)
+        last = f"decoder.{len(self._spec.decoder_dims)}.weight"
+        own = {last: features, "head.bias": logits}
+        weights = {
+            name: value[own[name]] if name in own else value.clone()
+            for name, value in self.flat.member(member)
+            if name in _decoder_shapes(self._spec, layout)
+        }
+        representation = self._representations[member]
+        model = TVAEModel(self._spec, representation, weights)
         if not self._spec.calibrate:
             return model
-        z_NZ = model.noise(CALIBRATION_ROWS, self._stream)
-        calibrate_output(
-            self.decoder.body.out,
-            self.decoder.body.hidden(z_NZ),
-            span_shares(self._representation, self._rows),
-        )
-        generated = model.draw(z_NZ, self._stream)
-        stretched = stretch_modes(self._representation, self._rows, generated)
-        return TVAEModel(self._spec, stretched, self.decoder)
-
-    def _next_rows(self) -> Tensor:
-        """Row numbers of the next batch; a new permutation when the rows are used up."""
-        n_batch = min(self._spec.batch_size, len(self._rows))
-        if len(self._order) < n_batch:
-            self._order = torch.randperm(
-                len(self._rows), generator=self._stream, device=self._order.device
-            )
-        picked_B, self._order = self._order[:n_batch], self._order[n_batch:]
-        return picked_B
-
-    def _reconstruction(self, decoded_BW: Tensor, picked_B: Tensor) -> Tensor:
-        """Negative log-likelihood of the rows, mean over the batch (section 4.5)."""
-        n_numeric = self._representation.n_numeric
-        codes_BS = self._rows.codes_BS[picked_B]
-        scalars_BM = self._rows.scalars_BM[picked_B]
-        sigma_M = self.decoder.sigma_M
-        error_BM = (scalars_BM - torch.tanh(decoded_BW[:, :n_numeric])) / sigma_M
-        # A scalar exists where its mode is a Gaussian: spikes and "missing" have none.
-        has_scalar_BM = codes_BS[:, :n_numeric] < self._gaussians_M
-        loss = ((0.5 * error_BM**2 + sigma_M.log()) * has_scalar_BM).sum() / len(picked_B)
-        for place, part in enumerate(decoded_BW[:, n_numeric:].split(self._sizes, dim=1)):
-            loss = loss + F.cross_entropy(part, codes_BS[:, place])
-        return loss
+        stream = torch_stream(self._seeds[member], "calibration", device=device)
+        rows = self._deck.of_member(member)
+        weights, representation = calibrate(model, representation, rows, stream)
+        return TVAEModel(self._spec, representation, weights)
 
 
-class TVAEModel(Model):
+TVAE.trainer = TVAETrainer
+
+
+def _part(tensors: Mapping[str, Tensor], of: str) -> dict[str, Tensor]:
+    return {name.removeprefix(of): value for name, value in tensors.items() if name.startswith(of)}
+
+
+class TVAEModel(NeuralModel):
     """A fitted TVAE: the decoder's weights and the modes."""
 
     kind: ClassVar[str] = "tvae"
+    spec_class: ClassVar[type] = TVAE
 
-    def __init__(self, spec: TVAE, representation: Representation, decoder: Decoder) -> None:
-        self.spec: TVAE = spec
-        self.schema = representation.schema
-        self._representation = representation
-        self._decoder = decoder.eval()
+    spec: TVAE
 
-    def sample(
-        self,
-        n_rows: int,
-        *,
-        seed: int,
-        shard: int = 0,
-        first_row: int = 0,
-        conditions: Mapping[str, Any] | None = None,
-    ) -> Table:
-        """Draw rows; see `Model.sample`.  Conditions are met by drawing again."""
-        check_count(n_rows)
-        codes = check_conditions(self.schema, conditions)
-        places = {column.name: place for place, column in enumerate(self.schema.discrete)}
-        wanted = {places[name]: code for name, code in codes.items()}
-        device = self._decoder.sigma_M.device
-        stream = torch_stream(seed, "sample", shard, device=device)
+    def _prepare(self) -> None:
+        self._decoder = _decoder(self.spec, self.layout)
+        self._heads = Heads(self.layout, self.weights["head.bias"].device)
 
-        def draw(n: int) -> Rows:
-            return self.draw(self.noise(n, stream), stream)
+    @property
+    def shapes(self) -> Shapes:
+        """See `NeuralModel.shapes`."""
+        return _decoder_shapes(self.spec, self.layout)
 
-        # One thread, because the number of threads changes last bits, and then a rare draw.
-        with using_threads(1):
-            rows = sample_until(draw, n_rows, wanted, self._representation.n_numeric, SAMPLE_BATCH)
-        return self._representation.decode(
-            rows, seed=derive(seed, "identifiers"), first_row=first_row
+    def inputs(self, n_rows: int, stream: torch.Generator, wanted: Wanted) -> Any:
+        """**Shape** (Z, B): points of the latent space; conditions are met by drawing again."""
+        device = self.weights["head.bias"].device
+        return torch.randn(self.spec.embedding_dim, n_rows, generator=stream, device=device)
+
+    def logits(self, inputs: Any) -> Tensor:
+        """**Shape** (W, B)."""
+        return self._heads.apply(self.weights, self._decoder.apply(self.weights, inputs))
+
+    def scalars(self, logits_WB: Tensor, stream: torch.Generator) -> Tensor:
+        """**Shape** (M, B): drawn with the decoder's deviations."""
+        means_MB = torch.tanh(logits_WB[: self.layout.n_numeric])
+        noise_MB = torch.randn(means_MB.shape, generator=stream, device=means_MB.device)
+        return torch.addcmul(means_MB, noise_MB, self.weights["sigma"].unsqueeze(1)).clamp_(
+            -1.0, 1.0
         )
-
-    def noise(self, n_rows: int, stream: torch.Generator) -> Tensor:
-        """**Shape** (B, Z): points of the latent space."""
-        device = self._decoder.sigma_M.device
-        return torch.randn(n_rows, self.spec.embedding_dim, generator=stream, device=device)
-
-    @torch.no_grad()
-    def draw(self, z_BZ: Tensor, stream: torch.Generator) -> Rows:
-        """Rows of these latent points; scalars, modes and levels are drawn, not their likeliest."""
-        n_numeric = self._representation.n_numeric
-        decoded_BW = self._decoder(z_BZ)
-        means_BM = torch.tanh(decoded_BW[:, :n_numeric])
-        noise_BM = torch.randn(means_BM.shape, generator=stream, device=z_BZ.device)
-        scalars_BM = (means_BM + noise_BM * self._decoder.sigma_M).clamp(-1.0, 1.0)
-        codes_BS = draw_categories(
-            decoded_BW[:, n_numeric:], self._representation.span_sizes, stream
-        )
-        return Rows(scalars_BM=scalars_BM, codes_BS=codes_BS)
-
-    def save(self, path: str | Path) -> None:
-        """Write weights and parameters; see `Model.save`."""
-        document = {
-            "kind": self.kind,
-            "spec": self.spec.hyperparameters(),
-            "representation": self._representation.to_dict(),
-        }
-        save_network(Path(path), document, self._decoder)
-
-    @classmethod
-    def load(cls, path: Path, document: Mapping[str, Any]) -> TVAEModel:
-        """The inverse of `save`."""
-        spec = TVAE(**document["spec"])
-        representation = Representation.from_dict(document["representation"])
-        decoder = Decoder(spec, representation, torch_stream(0, "overwritten"))
-        load_weights(path, document, decoder)
-        return cls(spec, representation, decoder)

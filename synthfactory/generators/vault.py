@@ -64,6 +64,7 @@ class _Vault(Generator):
         device: str = "auto",
         threads: int = 2,
         callback: Callback | None = None,
+        checkpoint: Path | None = None,
     ) -> VaultModel:
         """Learn ``table``; see `Generator.fit`."""
         check_learnable(table)
@@ -164,6 +165,7 @@ class VaultModel(Model):
         shard: int = 0,
         first_row: int = 0,
         conditions: Mapping[str, Any] | None = None,
+        threads: int | None = None,
     ) -> Table:
         """Draw rows; see `Model.sample`."""
         check_count(n_rows)

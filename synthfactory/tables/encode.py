@@ -78,6 +78,11 @@ class Encoder:
             codes[:, place] = _to_codes(table.data.column(column.name), column)
         return Encoded(numbers=numbers, codes=codes)
 
+    @staticmethod
+    def tidy(numbers: Floats, column: Column) -> Floats:
+        """Numbers as `decode` would write them: clipped to the range and rounded."""
+        return _to_numbers(pa.chunked_array([_from_numbers(numbers, column)]), column)
+
     def decode(self, encoded: Encoded, *, seed: int, first_row: int = 0) -> Table:
         """Rows as a table: clipped to the range, rounded, typed; identifiers made anew.
 

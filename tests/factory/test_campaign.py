@@ -97,6 +97,21 @@ def test_number_of_workers_does_not_change_the_bytes(
     assert bytes_of(tmp_path) == bytes_of(undisturbed)
 
 
+def test_orders_that_differ_in_their_seed_are_trained_together(
+    people_csv: Path, tmp_path: Path
+) -> None:
+    words = ["--multirun", f"dataset.path={people_csv}", "generator=ctgan"]
+    outcomes = make(
+        tmp_path, *words, "seed=0,1,2", "cluster.models_per_fit=2", "generator.epochs=3"
+    )
+    assert len(outcomes) == 3
+    sizes = {
+        run.name.split("-")[2]: artifacts.read_json(run / "fit" / "training.json").get("ensemble")
+        for run in tmp_path.glob("*-ctgan-*")
+    }
+    assert sizes == {"s0": 2, "s1": 2, "s2": 1}
+
+
 @pytest.mark.skipif(importlib.util.find_spec("sdv") is not None, reason="needs sdv to be absent")
 def test_one_failing_order_does_not_stop_the_others(people_csv: Path, tmp_path: Path) -> None:
     words = ["--multirun", f"dataset.path={people_csv}", "generator=sdv_tvae,independent"]

@@ -12,7 +12,7 @@ import torch
 from generators.examples import SMALL_GAN, SMALL_VAE, as_table, mixed, of_columns
 
 import synthfactory as sf
-from synthfactory.errors import OrderError, ReleaseError, TrainingError
+from synthfactory.errors import OrderError, ReleaseError, ShortfallWarning, TrainingError
 from synthfactory.generators import Generator, Progress
 
 OURS = [SMALL_GAN, SMALL_VAE, sf.Independent(), sf.Bootstrap()]
@@ -151,7 +151,8 @@ def test_the_number_of_threads_does_not_change_a_sample(spec: Generator, table: 
     digests = set()
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        digests.add(model.sample(2_000, seed=1).digest)
+        digests.add(model.sample(20_000, seed=1).digest)
+        digests.add(model.sample(20_000, seed=1, threads=threads).digest)
     torch.set_num_threads(before)
     assert len(digests) == 1
 
@@ -183,10 +184,52 @@ def test_wrong_conditions_are_named(spec: Generator, table: sf.Table) -> None:
     model = spec.fit(table, seed=0, threads=1)
     with pytest.raises(OrderError, match="not on 'gruop'; did you mean 'group'"):
         model.sample(5, seed=1, conditions={"gruop": "a"})
-    with pytest.raises(OrderError, match="not on 'size'"):
-        model.sample(5, seed=1, conditions={"size": 3})
     with pytest.raises(OrderError, match="'group' has no level 'z'"):
         model.sample(5, seed=1, conditions={"group": "z"})
+
+
+@NEURAL_BY_NAME
+def test_ranges_are_met(spec: Generator, table: sf.Table) -> None:
+    model = spec.fit(table, seed=0, threads=1)
+    rows = model.sample(100, seed=1, conditions={"gain": (1_000, 60_000), "group": "b"})
+    frame = rows.to_pandas()
+    assert len(frame) == 100
+    assert frame["gain"].between(1_000, 60_000).all()
+    assert frame["group"].eq("b").all()
+    (zero,) = model.sample(40, seed=1, conditions={"gain": 0}).to_pandas()["gain"].unique()
+    assert zero == 0
+    assert model.sample(9, seed=1, conditions={"gain": "1000.."}).to_pandas()["gain"].min() >= 1000
+    for wrong in ("abc", "5..3", [1, 2, 3]):
+        with pytest.raises(OrderError, match="Column 'gain'"):
+            model.sample(5, seed=1, conditions={"gain": wrong})
+
+
+@pytest.mark.parametrize("spec", [sf.Independent(), sf.Bootstrap()], ids=lambda spec: spec.name)
+def test_floors_take_no_ranges(spec: Generator, table: sf.Table) -> None:
+    with pytest.raises(OrderError, match="not on 'size'"):
+        spec.fit(table, seed=0).sample(5, seed=1, conditions={"size": 3})
+
+
+@NEURAL_BY_NAME
+def test_a_shortfall_is_reported(spec: Generator, table: sf.Table) -> None:
+    model = spec.fit(table, seed=0, threads=1)
+    never = {"gain": (1, 2)}
+    with pytest.raises(OrderError, match=r"Only 0 of 5 rows met the conditions after 16,384 draws"):
+        model.sample(5, seed=1, conditions=never)
+    with pytest.warns(ShortfallWarning, match="Only 0 of 5"):
+        assert model.sample(5, seed=1, conditions=never, shortfall="warn").n_rows == 0
+
+
+@NEURAL_BY_NAME
+def test_the_number_of_threads_does_not_change_conditional_rows(
+    spec: Generator, table: sf.Table
+) -> None:
+    model = spec.fit(table, seed=0, threads=1)
+    rows = [
+        model.sample(9_000, seed=1, conditions={"group": "c"}, threads=threads).digest
+        for threads in (1, 3)
+    ]
+    assert rows[0] == rows[1]
 
 
 @BY_NAME

@@ -1,0 +1,140 @@
+"""Parameters of K networks of one shape in one piece of memory, and their optimiser.
+
+One tensor holds every weight: an optimiser's step, a moving average, a checkpoint, a copy to go
+back to and a reduction over processes are then one operation each, on a processor and on a GPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+
+ALIGNMENT = 16
+
+
+class Flat:
+    """Named tensors of K members that lie one behind the other.
+
+    Parameters
+    ----------
+    shapes
+        The shape of each tensor of one member.
+    n_members
+        K; every view has it as its first dimension.
+    dtype
+        What `matrix` is in: float32, or bfloat16 for a copy of lower precision.
+
+    Attributes
+    ----------
+    values, grads
+        All weights, all gradients, **shape** (n,), float32.
+    value, grad, matrix
+        Views by name, **shape** (K, \\*shape).
+    """
+
+    def __init__(
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        n_members: int,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.shapes = dict(shapes)
+        self.n_members = n_members
+        self._places: dict[str, tuple[int, int]] = {}
+        total = 0
+        for name, shape in shapes.items():
+            length = n_members * math.prod(shape)
+            self._places[name] = (total, length)
+            total += -(-length // ALIGNMENT) * ALIGNMENT
+        self.values = torch.zeros(total, device=device)
+        self.grads = torch.zeros(total, device=device)
+        self.value = self.views(self.values)
+        self.grad = self.views(self.grads)
+        self._low = None if dtype == torch.float32 else self.values.to(dtype)
+        self.matrix = self.value if self._low is None else self.views(self._low)
+
+    def views(self, flat: Tensor) -> dict[str, Tensor]:
+        """Another tensor of the same length, by name."""
+        return {
+            name: flat[start : start + length].view(self.n_members, *self.shapes[name])
+            for name, (start, length) in self._places.items()
+        }
+
+    def refresh(self) -> None:
+        """Bring the copy of lower precision up to date, where there is one."""
+        if self._low is not None:
+            self._low.copy_(self.values)
+
+    def member(self, place: int, flat: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
+        """Names and tensors of one member; of ``flat`` instead of the values when given."""
+        views = self.value if flat is None else self.views(flat)
+        return ((name, view[place]) for name, view in views.items())
+
+
+class Adam:
+    """Adam (Kingma and Ba 2015, arXiv 1412.6980) over a `Flat`, in one fused operation.
+
+    Parameters
+    ----------
+    flat
+        The weights and their gradients.
+    lr, betas, weight_decay
+        As in the paper; the decay is added to the gradient.
+    """
+
+    def __init__(
+        self, flat: Flat, *, lr: float, betas: tuple[float, float], weight_decay: float = 0.0
+    ) -> None:
+        self._flat = flat
+        self._lr, self._betas, self._weight_decay = lr, betas, weight_decay
+        device = flat.values.device
+        self._means = torch.zeros_like(flat.values)
+        self._squares = torch.zeros_like(flat.values)
+        self._steps = torch.zeros((), device=device)
+
+    def step(self) -> None:
+        """One update; the copy of lower precision follows."""
+        adam(
+            [self._flat.values],
+            [self._flat.grads],
+            [self._means],
+            [self._squares],
+            [],
+            [self._steps],
+            fused=True,
+            capturable=self._steps.is_cuda,
+            amsgrad=False,
+            beta1=self._betas[0],
+            beta2=self._betas[1],
+            lr=self._lr,
+            weight_decay=self._weight_decay,
+            eps=1e-8,
+            maximize=False,
+        )
+        self._flat.refresh()
+
+    def slow_down(self, factor: float) -> None:
+        """Multiply the learning rate."""
+        self._lr *= factor
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """Everything that the next step depends on, apart from the weights."""
+        return {
+            "means": self._means,
+            "squares": self._squares,
+            "steps": self._steps,
+            "lr": torch.tensor(self._lr, dtype=torch.float64),
+        }
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Set what `state` gave, in place."""
+        self._means.copy_(state["means"])
+        self._squares.copy_(state["squares"])
+        self._steps.copy_(state["steps"])
+        self._lr = float(state["lr"])

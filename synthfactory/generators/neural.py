@@ -1,0 +1,287 @@
+"""What CTGAN and TVAE have in common: a table becomes codes, a trainer, a model."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from synthfactory import __version__
+from synthfactory.artifacts import digest_json
+from synthfactory.errors import OrderError
+from synthfactory.generators.base import (
+    Callback,
+    Generator,
+    Model,
+    check_learnable,
+    expect_flag,
+    expect_number,
+)
+from synthfactory.generators.drawing import Deck
+from synthfactory.generators.holdout import Judge, hold_out
+from synthfactory.generators.layout import Layout
+from synthfactory.generators.precision import expect_precision, using_precision
+from synthfactory.generators.representation import Representation
+from synthfactory.generators.training import (
+    Checkpoint,
+    Course,
+    Trainer,
+    find_device,
+    train,
+    using_threads,
+)
+from synthfactory.tables import Table
+
+
+class NeuralTrainer(Trainer):
+    """A trainer that becomes models."""
+
+    @abc.abstractmethod
+    def finish(self, member: int) -> Model:
+        """The model of one member, as it is now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuralGenerator(Generator):
+    """A generator that is trained by gradients.
+
+    Parameters
+    ----------
+    epochs
+        Passes over the rows; an epoch has ``max(1, n_rows // batch_size)`` steps.
+    max_minutes
+        Stop the fit after this wall time; the result then depends on the machine's speed.
+    batch_size
+        Rows of a step.
+    embedding_dim
+        Width Z of the noise.
+    calibrate
+        Correct the fitted network's marginals (`synthfactory.generators.calibration`).
+    precision
+        How exactly matrices are multiplied (`synthfactory.generators.precision`).
+    patience
+        Stop after this many of 25 judgements on held-out rows without improvement, and return to
+        the best; 0 to train to the end on every row.
+    """
+
+    trainer: ClassVar[Any]
+
+    epochs: int
+    max_minutes: float | None = None
+    batch_size: int = 200
+    embedding_dim: int = 128
+    calibrate: bool = True
+    precision: str = "auto"
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "embedding_dim"):
+            expect_number("generator", name, getattr(self, name), minimum=1, integer=True)
+        # Batch normalisation needs two rows to compare.
+        expect_number("generator", "batch_size", self.batch_size, minimum=2, integer=True)
+        if self.max_minutes is not None:
+            expect_number("generator", "max_minutes", self.max_minutes, minimum=0, above=True)
+        expect_flag("generator", "calibrate", self.calibrate)
+        expect_precision("generator", self.precision)
+        expect_number("generator", "patience", self.patience, minimum=0, integer=True)
+
+    def steps(self, n_rows: int) -> int:
+        """Steps of a fit on this many rows."""
+        return self.epochs * max(1, n_rows // self.batch_size)
+
+    def fit(
+        self,
+        table: Table,
+        *,
+        seed: int,
+        device: str = "auto",
+        threads: int = 2,
+        callback: Callback | None = None,
+        checkpoint: Path | None = None,
+    ) -> Any:
+        """Learn ``table``; see `Generator.fit`."""
+        check_learnable(table)
+        place = find_device(device)
+        learnt, held = hold_out(table, seed=seed) if self.patience else (table, None)
+        representation = Representation.fit(learnt)
+        rows = representation.encode(learnt, seed=seed)
+        with using_threads(threads), using_precision(self.precision, place):
+            trainer = self._trainer([representation], Deck([rows], place), [seed], place)
+            judge = None if held is None else Judge(held, seed=seed)
+            train(
+                trainer,
+                steps=self.steps(len(rows)),
+                max_minutes=self.max_minutes,
+                callback=callback,
+                checkpoint=self._checkpoint(checkpoint, learnt, seed, place, threads),
+                judge=None if judge is None else lambda: judge(trainer.finish(0)),
+                patience=self.patience,
+            )
+            return trainer.finish(0)
+
+    def _trainer(
+        self,
+        representations: Sequence[Representation],
+        deck: Deck,
+        seeds: Sequence[int],
+        device: torch.device,
+    ) -> NeuralTrainer:
+        layout = Layout.of(representations)
+        made: NeuralTrainer = self.trainer(self, layout, representations, deck, seeds, device)
+        return made
+
+    def _checkpoint(
+        self, path: Path | None, table: Table, seed: int, device: torch.device, threads: int
+    ) -> Checkpoint | None:
+        if path is None:
+            return None
+        key = digest_json(
+            {
+                "generator": {"name": self.name, **self.hyperparameters()},
+                "table": table.digest,
+                "seed": str(seed),
+                "device": device.type,
+                "threads": threads,
+                "torch": torch.__version__,
+                "synthfactory": __version__,
+            }
+        )
+        return Checkpoint(path=path, key=key)
+
+
+MEMBERS_ON_GPU = 16
+
+
+def members_at_once(device: str) -> int:
+    """How many models one step trains by default: many on a GPU, one on a processor."""
+    return MEMBERS_ON_GPU if find_device(device).type == "cuda" else 1
+
+
+def fit_ensemble(
+    spec: NeuralGenerator,
+    table: Table,
+    members: Sequence[tuple[Sequence[int], int]],
+    *,
+    device: str = "auto",
+    threads: int = 2,
+    callback: Callback | None = None,
+    at_once: int | None = None,
+) -> list[Any]:
+    """Fit one model per member, many of them in each step.
+
+    A member follows the single fit of its rows and seed up to rounding: it has a representation, a
+    stream of chance and losses of its own.  A member whose loss is no number is fitted again on its
+    own, where the loop can go back and slow down.
+
+    Parameters
+    ----------
+    spec
+        The hyperparameters, the same for all.
+    table
+        The rows that members choose from.
+    members
+        For each its row numbers and its seed.
+    device, threads, callback
+        As for `Generator.fit`.
+    at_once
+        Members of one step; None for all of them on a GPU and one after the other on a processor,
+        where batching gains nothing.
+
+    Returns
+    -------
+    list of Model
+        In the members' order.
+
+    Raises
+    ------
+    OrderError
+        For no members, or with ``patience``, which would stop each at another step.
+    """
+    if not members:
+        raise OrderError("members: expected at least one pair of row numbers and seed, got none.")
+    if spec.patience:
+        raise OrderError("An ensemble trains all members equally long: set patience=0.")
+    place = find_device(device)
+    size = at_once or (len(members) if place.type == "cuda" else 1)
+    expect_number("ensemble", "at_once", size, minimum=1, integer=True)
+    models: list[Any] = []
+    for start in range(0, len(members), size):
+        tables = [table.take(list(rows)) for rows, _ in members[start : start + size]]
+        seeds = [seed for _, seed in members[start : start + size]]
+        models += fit_tables(spec, tables, seeds, device=device, threads=threads, callback=callback)
+    return models
+
+
+def fit_tables(
+    spec: NeuralGenerator,
+    tables: Sequence[Table],
+    seeds: Sequence[int],
+    *,
+    device: str = "auto",
+    threads: int = 2,
+    callback: Callback | None = None,
+) -> list[Any]:
+    """Fit one model per table, all in one step; the tables have one schema.
+
+    Raises
+    ------
+    OrderError
+        When the tables' schemas differ, or one of them has fewer rows than a batch.
+    """
+    alone = {"device": device, "threads": threads}
+    if len(tables) == 1:
+        return [spec.fit(tables[0], seed=seeds[0], callback=callback, **alone)]  # type: ignore[arg-type]
+    for table in tables:
+        check_learnable(table)
+        if table.schema != tables[0].schema:
+            raise OrderError("The members of an ensemble have one schema; fit them separately.")
+        if table.n_rows < spec.batch_size:
+            raise OrderError(
+                f"A member has {table.n_rows} rows, fewer than batch_size={spec.batch_size}; "
+                "fit it on its own, or choose a smaller batch."
+            )
+    place = find_device(device)
+    representations = [Representation.fit(table) for table in tables]
+    rows = [
+        member.encode(table, seed=seed)
+        for member, table, seed in zip(representations, tables, seeds, strict=True)
+    ]
+    models: dict[int, Any] = {}
+    with using_threads(threads), using_precision(spec.precision, place):
+        trainer = spec._trainer(representations, Deck(rows, place), seeds, place)
+        steps = [spec.steps(len(part)) for part in rows]
+        course = _train_members(trainer, steps, spec, callback, models)
+    for member in course.failed:
+        models[member] = spec.fit(tables[member], seed=seeds[member], **alone)  # type: ignore[arg-type]
+    return [models[member] for member in range(len(tables))]
+
+
+def _train_members(
+    trainer: NeuralTrainer,
+    steps: Sequence[int],
+    spec: NeuralGenerator,
+    callback: Callback | None,
+    models: dict[int, Any],
+) -> Course:
+    """Train to the longest member's end; a shorter one is finished when its own is reached."""
+
+    def finish(course: Course) -> None:
+        for member, own in enumerate(steps):
+            if member not in models and member not in course.failed and own <= course.step:
+                models[member] = trainer.finish(member)
+
+    course = train(
+        trainer,
+        steps=max(steps),
+        max_minutes=spec.max_minutes,
+        callback=callback,
+        stops=dict.fromkeys(steps, finish),
+    )
+    for member in range(len(steps)):
+        if member not in models and member not in course.failed:
+            models[member] = trainer.finish(member)
+    return course

@@ -1,0 +1,277 @@
+"""Drawing rows from a fitted network: batch by batch, each with a stream of chance of its own.
+
+A batch's rows depend on its address alone (seed, shard, number of the batch) and are computed by
+one thread, so that neither the number of threads nor of machines changes a byte.  Conditions are
+met by drawing again, up to a limit.
+"""
+
+from __future__ import annotations
+
+import abc
+import concurrent.futures
+import math
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from synthfactory.errors import OrderError, ShortfallWarning
+from synthfactory.generators.base import Model, check_conditions, check_count, read_range
+from synthfactory.generators.layout import Layout
+from synthfactory.generators.networks import Shapes
+from synthfactory.generators.representation import Representation, Rows
+from synthfactory.generators.store import load_weights, save_weights
+from synthfactory.generators.training import using_threads
+from synthfactory.seeds import derive, torch_stream
+from synthfactory.tables import Encoder, Schema, Table
+
+MAX_BATCH = 8_192
+MIN_BATCH = 512
+MAX_NUMBERS = 2**25
+MAX_DRAWS_PER_ROW = 1_000
+MAX_ROUND = 64
+SHORTFALLS = ("error", "warn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Conditions in the terms of the networks.
+
+    Parameters
+    ----------
+    codes
+        Code by place of a discrete column.
+    ranges
+        Least and greatest value by place of a numeric column, both included.
+    """
+
+    codes: Mapping[int, int] = field(default_factory=dict)
+    ranges: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, schema: Schema, conditions: Mapping[str, Any] | None) -> Wanted:
+        """Read a user's conditions.
+
+        Raises
+        ------
+        OrderError
+            For an unknown column or level, or a range that is none.
+        """
+        numeric = {column.name: place for place, column in enumerate(schema.numeric)}
+        discrete = {column.name: place for place, column in enumerate(schema.discrete)}
+        given = dict(conditions or {})
+        ranges = {
+            numeric[name]: read_range(schema.column(name), given.pop(name))
+            for name in list(given)
+            if name in numeric
+        }
+        codes = check_conditions(schema, given)
+        return cls(codes={discrete[name]: code for name, code in codes.items()}, ranges=ranges)
+
+    def __bool__(self) -> bool:
+        return bool(self.codes or self.ranges)
+
+    def rarest(self, counts: Sequence[Sequence[int]]) -> tuple[int, int] | None:
+        """The discrete column and code that is met least often; None without one."""
+        return min(self.codes.items(), key=lambda item: counts[item[0]][item[1]], default=None)
+
+    def hits(self, rows: Rows, representation: Representation) -> Rows:
+        """The rows that meet all conditions."""
+        met = torch.ones(len(rows), dtype=torch.bool, device=rows.codes_BS.device)
+        for place, code in self.codes.items():
+            met &= rows.codes_BS[:, representation.n_numeric + place] == code
+        if self.ranges and bool(met.any()):
+            encoder = Encoder(representation.schema)
+            numbers = representation.numbers(rows)
+            for place, (low, high) in self.ranges.items():
+                values = encoder.tidy(numbers[:, place], encoder.numeric[place])
+                within = (values >= low) & (values <= high)
+                met &= torch.from_numpy(within).to(met.device)
+        picked = torch.nonzero(met).squeeze(1)
+        return Rows(scalars_BM=rows.scalars_BM[picked], codes_BS=rows.codes_BS[picked])
+
+
+class NeuralModel(Model):
+    """A fitted network: weights, and the representation of the rows that it draws."""
+
+    spec_class: ClassVar[type]
+
+    def __init__(
+        self, spec: Any, representation: Representation, weights: Mapping[str, Tensor]
+    ) -> None:
+        self.spec = spec
+        self.schema = representation.schema
+        self.representation = representation
+        self.layout = Layout.of([representation])
+        self.weights = dict(weights)
+        self._prepare()
+
+    @abc.abstractmethod
+    def _prepare(self) -> None:
+        """Make what `inputs` and `logits` need."""
+
+    @abc.abstractmethod
+    def inputs(self, n_rows: int, stream: torch.Generator, wanted: Wanted) -> Any:
+        """What the network reads to draw rows."""
+
+    @abc.abstractmethod
+    def logits(self, inputs: Any) -> Tensor:
+        """**Shape** (W, B)."""
+
+    @abc.abstractmethod
+    def scalars(self, logits_WB: Tensor, stream: torch.Generator) -> Tensor:
+        """**Shape** (M, B): positions within modes."""
+
+    @property
+    @abc.abstractmethod
+    def shapes(self) -> Shapes:
+        """The weights that the description asks for."""
+
+    def draw(self, inputs: Any, stream: torch.Generator) -> Rows:
+        """Rows of these inputs; modes and levels are drawn by their softmax."""
+        logits_WB = self.logits(inputs)
+        scalars_MB = self.scalars(logits_WB, stream)
+        codes_SB = draw_codes(self.layout, logits_WB, stream)
+        return Rows(scalars_BM=scalars_MB.t(), codes_BS=codes_SB.t())
+
+    def sample(
+        self,
+        n_rows: int,
+        *,
+        seed: int,
+        shard: int = 0,
+        first_row: int = 0,
+        conditions: Mapping[str, Any] | None = None,
+        threads: int | None = None,
+        shortfall: str = "error",
+    ) -> Table:
+        """Draw rows; see `Model.sample`.
+
+        Parameters
+        ----------
+        conditions
+            Levels by discrete column, and ranges ``(least, greatest)`` by numeric column.
+        threads
+            Processor threads; None for all of them.  They do not change the rows.
+        shortfall
+            What to do when a thousand draws for each row did not give enough: ``error``, or
+            ``warn`` and return those that were found.
+        """
+        check_count(n_rows)
+        if shortfall not in SHORTFALLS:
+            raise OrderError(f"shortfall: expected error or warn, got {shortfall!r}.")
+        wanted = Wanted.of(self.schema, conditions)
+        address = derive(seed, "sample", shard)
+        with using_threads(1):
+            rows = self._collect(n_rows, wanted, address, threads, shortfall)
+        return self.representation.decode(
+            rows, seed=derive(seed, "identifiers"), first_row=first_row
+        )
+
+    def _collect(
+        self, n_rows: int, wanted: Wanted, address: int, threads: int | None, shortfall: str
+    ) -> Rows:
+        size = max(MIN_BATCH, min(MAX_BATCH, MAX_NUMBERS // max(1, self.layout.width)))
+        device = self.weights["head.bias"].device
+        limit = math.ceil(MAX_DRAWS_PER_ROW * max(n_rows, 10) / size)
+
+        @torch.no_grad()
+        def batch(number: int) -> Rows:
+            stream = torch_stream(address, "batch", number, device=device)
+            left = n_rows - number * size
+            count = size if wanted else min(size, left)
+            rows = self.draw(self.inputs(count, stream, wanted), stream)
+            return wanted.hits(rows, self.representation) if wanted else rows
+
+        kept: list[Rows] = []
+        found = done = 0
+        n_threads = threads or len(os.sched_getaffinity(0))
+        with concurrent.futures.ThreadPoolExecutor(
+            n_threads if device.type == "cpu" else 1,
+            initializer=torch.set_num_threads,
+            initargs=(1,),
+        ) as pool:
+            while found < n_rows and done < (limit if wanted else math.inf):
+                numbers = range(done, min(limit, done + _round(n_rows, found, done, size, wanted)))
+                for rows in pool.map(batch, numbers):
+                    kept.append(rows)
+                    found += len(rows)
+                done = numbers.stop
+        if found < n_rows:
+            message = (
+                f"Only {found} of {n_rows} rows met the conditions after {done * size:,} draws; "
+                "the model gives such rows too rarely."
+            )
+            if shortfall == "error":
+                raise OrderError(
+                    f"{message} Ask for fewer rows, drop a condition, or take what there is with "
+                    "shortfall='warn'."
+                )
+            warnings.warn(message, ShortfallWarning, stacklevel=3)
+        if not kept:
+            return batch_of_none(self.layout)
+        every = Rows.cat(kept)
+        return Rows(scalars_BM=every.scalars_BM[:n_rows], codes_BS=every.codes_BS[:n_rows])
+
+    def save(self, path: str | Path) -> None:
+        """Write weights and parameters; see `Model.save`."""
+        document = {
+            "kind": self.kind,
+            "spec": self.spec.hyperparameters(),
+            "representation": self.representation.to_dict(),
+        }
+        save_weights(Path(path), document, self.weights)
+
+    @classmethod
+    def load(cls, path: Path, document: Mapping[str, Any]) -> Self:
+        """The inverse of `save`."""
+        spec = cls.spec_class(**document["spec"])
+        representation = Representation.from_dict(document["representation"])
+        empty = cls.__new__(cls)
+        empty.spec, empty.layout = spec, Layout.of([representation])
+        return cls(spec, representation, load_weights(path, document, empty.shapes))
+
+
+def _round(n_rows: int, found: int, done: int, size: int, wanted: Wanted) -> int:
+    """Batches to draw next; it depends on what was found, never on the number of threads."""
+    if not wanted:
+        return -(-n_rows // size)
+    if not done:
+        return 1
+    rate = max(found, 0.5) / done
+    return max(1, min(MAX_ROUND, math.ceil(1.1 * (n_rows - found) / rate)))
+
+
+def batch_of_none(layout: Layout) -> Rows:
+    """No rows."""
+    return Rows(
+        scalars_BM=torch.empty(0, layout.n_numeric),
+        codes_BS=torch.empty(0, len(layout.sizes), dtype=torch.int64),
+    )
+
+
+def draw_codes(layout: Layout, logits_WB: Tensor, stream: torch.Generator) -> Tensor:
+    """**Shape** (S, B): for each span a code, drawn by the softmax of its logits.
+
+    The largest of logit plus Gumbel noise is such a draw (Jang et al. 2017, arXiv 1611.01144,
+    equation 1).
+    """
+    first = layout.n_numeric
+    noise = torch.rand(
+        logits_WB.shape[0] - first, logits_WB.shape[1], generator=stream, device=logits_WB.device
+    )
+    # A uniform draw may be exactly 0, whose double logarithm is infinite.
+    noise = noise.clamp_(min=1e-20).log_().neg_().clamp_(min=1e-20).log_()
+    noisy = torch.sub(logits_WB[first:], noise, out=noise)
+    codes = torch.empty(len(layout.sizes), noisy.shape[1], dtype=torch.int64, device=noisy.device)
+    for group in layout.groups:
+        part = noisy[group.start - first : group.rows.stop - first]
+        drawn = part.unflatten(0, (group.count, group.size)).argmax(dim=1)
+        spans = [place for place, size in enumerate(layout.sizes) if size == group.size]
+        codes[spans] = drawn
+    return codes

@@ -1,0 +1,314 @@
+"""The training loop, and what survives an interruption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from generators.examples import SMALL_GAN, SMALL_VAE, as_table, mixed
+from torch import Tensor
+
+import synthfactory as sf
+from synthfactory.errors import OrderError, TrainingError
+from synthfactory.generators import NeuralGenerator, Progress, fit_ensemble
+from synthfactory.generators.drawing import Conditions, Deck
+from synthfactory.generators.neural import NeuralTrainer, fit_tables
+from synthfactory.generators.representation import Representation
+from synthfactory.generators.training import Checkpoint, Trainer, train, using_threads
+
+CPU = torch.device("cpu")
+BY_NAME = pytest.mark.parametrize("spec", [SMALL_GAN, SMALL_VAE], ids=lambda spec: spec.name)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> sf.Table:
+    return as_table(mixed(600), tmp_path)
+
+
+class Counter(Trainer):
+    """Adds its learning rate at each step; its loss is what `losses_at` says."""
+
+    loss_names = ("loss",)
+
+    def __init__(self, loss_at: Callable[[int, float], float] = lambda step, rate: 1.0) -> None:
+        self.value = torch.zeros(())
+        self.steps = torch.zeros(())
+        self.rate = 1.0
+        self.losses = torch.zeros(1, 1)
+        self._loss_at = loss_at
+
+    def prepare(self, step: int) -> None:
+        assert step == int(self.steps)
+
+    def step(self, slot: int) -> None:
+        self.steps += 1.0
+        self.value += self.rate
+        self.losses += self._loss_at(int(self.steps), self.rate)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        rate = torch.tensor(self.rate)
+        return {"value": self.value, "steps": self.steps, "losses": self.losses, "rate": rate}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        self.value.copy_(tensors["value"])
+        self.steps.copy_(tensors["steps"])
+        self.losses.copy_(tensors["losses"])
+        self.rate = float(tensors["rate"])
+
+    @property
+    def learnt(self) -> dict[str, Tensor]:
+        return {"value": self.value}
+
+    def slow_down(self, factor: float) -> None:
+        self.rate *= factor
+
+
+def test_every_step_is_made_once() -> None:
+    trainer = Counter()
+    course = train(trainer, steps=1_234)
+    assert course.step == int(trainer.value) == 1_234
+    assert course.reports[-1]["step"] == 1_234
+    assert all(report["losses"] == {"loss": 1.0} for report in course.reports)
+
+
+def test_a_loss_that_is_no_number_goes_back_and_slows_down() -> None:
+    trainer = Counter(lambda step, rate: float("nan") if step > 600 and rate > 0.3 else 1.0)
+    course = train(trainer, steps=1_000)
+    assert course.step == 1_000
+    # A half was still too fast; a quarter was not.
+    assert course.rollbacks == 2
+    assert trainer.rate == 0.25
+    steps = [report["step"] for report in course.reports]
+    assert steps == sorted(set(steps))
+
+
+def test_a_loss_that_never_is_a_number_ends_the_fit() -> None:
+    trainer = Counter(lambda step, rate: float("nan"))
+    with pytest.raises(TrainingError, match=r"loss is no finite number at step 1, even at ever"):
+        train(trainer, steps=30)
+
+
+def test_a_deadline_ends_the_fit() -> None:
+    course = train(Counter(), steps=10**9, max_minutes=0.001)
+    assert 0 < course.step < 10**9
+
+
+def test_the_best_is_kept_when_nothing_improves() -> None:
+    trainer = Counter()
+    scores: list[float] = []
+
+    def judge() -> float:
+        scores.append(-abs(float(trainer.value) - 400.0))
+        return scores[-1]
+
+    course = train(trainer, steps=1_000, judge=judge, patience=3)
+    assert course.best_step == 400
+    assert course.step == 520
+    assert float(trainer.value) == 400.0
+    assert len(scores) == 13
+
+
+def test_the_number_of_threads_is_put_back() -> None:
+    before = torch.get_num_threads()
+    with using_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+
+
+class Killed(Exception):
+    """Stands for a time limit."""
+
+
+@BY_NAME
+@pytest.mark.parametrize("patience", [0, 5])
+def test_an_interrupted_fit_ends_with_the_same_bytes(
+    spec: NeuralGenerator, patience: int, table: sf.Table, tmp_path: Path, monkeypatch: Any
+) -> None:
+    spec = type(spec)(**{**spec.hyperparameters(), "epochs": 8, "patience": patience})
+    monkeypatch.setattr(Checkpoint, "every_s", 0.0)
+    monkeypatch.setattr(Checkpoint.__init__, "__kwdefaults__", {"every_s": 0.0})
+    path = tmp_path / "fit.safetensors"
+    whole: list[Progress] = []
+    spec.fit(table, seed=3, threads=1, callback=whole.append).save(tmp_path / "whole")
+
+    def kill_at(step: int) -> Callable[[Progress], None]:
+        def listen(progress: Progress) -> None:
+            if progress.step >= step:
+                raise Killed
+
+        return listen
+
+    for share in (0.2, 0.5, 0.8):
+        step = max(2, int(share * whole[-1].step))
+        with pytest.raises(Killed):
+            spec.fit(table, seed=3, threads=1, checkpoint=path, callback=kill_at(step))
+        assert path.exists()
+    seen: list[Progress] = []
+    spec.fit(table, seed=3, threads=1, checkpoint=path, callback=seen.append).save(
+        tmp_path / "resumed"
+    )
+    for name in ("weights.safetensors", "model.json"):
+        assert (tmp_path / "resumed" / name).read_bytes() == (
+            tmp_path / "whole" / name
+        ).read_bytes()
+    assert [(p.step, p.losses) for p in seen] == [(p.step, p.losses) for p in whole]
+
+
+def test_a_checkpoint_of_another_fit_is_not_continued(table: sf.Table, tmp_path: Path) -> None:
+    path = tmp_path / "fit.safetensors"
+    first = SMALL_GAN.fit(table, seed=1, threads=1)
+    path.write_bytes(b"no checkpoint at all")
+    again = SMALL_GAN.fit(table, seed=1, threads=1, checkpoint=path)
+    assert first.sample(50, seed=0).digest == again.sample(50, seed=0).digest
+
+
+def test_a_checkpoint_holds_no_training_row(
+    table: sf.Table, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(Checkpoint.__init__, "__kwdefaults__", {"every_s": 0.0})
+    path = tmp_path / "fit.safetensors"
+    for spec in (SMALL_GAN, SMALL_VAE):
+        spec.fit(table, seed=1, threads=1, checkpoint=path)
+        tensors = safetensors_of(path)
+        n_rows = table.n_rows
+        assert not any(n_rows in value.shape for value in tensors.values())
+        assert not any(person.encode() in path.read_bytes() for person in people(table))
+        path.unlink()
+
+
+def safetensors_of(path: Path) -> dict[str, Tensor]:
+    import safetensors.torch
+
+    loaded: dict[str, Tensor] = safetensors.torch.load(path.read_bytes())
+    return loaded
+
+
+def people(table: sf.Table) -> list[str]:
+    return [str(person) for person in table.to_pandas()["person"]]
+
+
+def _trainer(spec: NeuralGenerator, tables: list[sf.Table], seeds: list[int]) -> NeuralTrainer:
+    members = [Representation.fit(part) for part in tables]
+    each = zip(members, tables, seeds, strict=True)
+    rows = [member.encode(part, seed=seed) for member, part, seed in each]
+    return spec._trainer(members, Deck(rows, CPU), seeds, CPU)
+
+
+@BY_NAME
+def test_a_member_follows_its_single_fit(spec: NeuralGenerator, tmp_path: Path) -> None:
+    everything = as_table(mixed(1_500), tmp_path)
+    chosen = [np.arange(0, 600), np.arange(500, 1_100), np.arange(900, 1_500)]
+    tables, seeds = [everything.take(rows) for rows in chosen], [5, 6, 7]
+    modes = {tuple(column.n_modes for column in Representation.fit(t).modes) for t in tables}
+    assert len(modes) > 1, "members must differ in their modes for this test to say something"
+    together = _trainer(spec, tables, seeds)
+    alone = [_trainer(spec, [part], [seed]) for part, seed in zip(tables, seeds, strict=True)]
+    with using_threads(1):
+        for step in range(100):
+            for trainer in (together, *alone):
+                trainer.prepare(step)
+                trainer.step(0)
+            if step in (0, 9, 99):
+                for member, single in enumerate(alone):
+                    torch.testing.assert_close(
+                        together.losses[:, member], single.losses[:, 0], rtol=2e-3, atol=2e-3
+                    )
+    for member, single in enumerate(alone):
+        ours, theirs = together.finish(member), single.finish(0)
+        assert ours.schema == theirs.schema
+        torch.testing.assert_close(
+            ours.weights["head.bias"], theirs.weights["head.bias"], rtol=0.05, atol=0.05
+        )
+
+
+@BY_NAME
+def test_an_ensemble_gives_a_model_for_each_member(spec: NeuralGenerator, table: sf.Table) -> None:
+    members = [(range(0, 400), 1), (range(100, 600), 2), (range(200, 500), 3)]
+    for at_once in (1, 2, 3):
+        models = fit_ensemble(spec, table, members, threads=1, at_once=at_once)
+        rows = [model.sample(50, seed=1) for model in models]
+        assert len({part.digest for part in rows}) == 3
+        assert all(part.schema == table.schema for part in rows)
+
+
+def test_a_member_that_diverges_is_fitted_alone(table: sf.Table, monkeypatch: Any) -> None:
+    trainer_class = type(_trainer(SMALL_GAN, [table], [1]))
+    plain = trainer_class.step
+
+    def step(self: Any, slot: int) -> None:
+        plain(self, slot)
+        if self.losses.shape[1] > 1:
+            self.generator.value["head.bias"][1] = float("nan")
+
+    monkeypatch.setattr(trainer_class, "step", step)
+    models = fit_tables(SMALL_GAN, [table, table], [1, 2], threads=1)
+    single = SMALL_GAN.fit(table, seed=2, threads=1)
+    assert models[1].sample(50, seed=1).digest == single.sample(50, seed=1).digest
+
+
+def test_wrong_ensembles_are_named(table: sf.Table) -> None:
+    with pytest.raises(OrderError, match="expected at least one pair"):
+        fit_ensemble(SMALL_GAN, table, [])
+    with pytest.raises(OrderError, match="fewer than batch_size=100"):
+        fit_ensemble(SMALL_GAN, table, [(range(50), 1), (range(300), 2)], at_once=2)
+
+
+def test_conditions_are_drawn_by_log_frequency_and_rows_have_them(table: sf.Table) -> None:
+    member = Representation.fit(table)
+    deck = Deck([member.encode(table, seed=0)], CPU)
+    conditions = Conditions([member], deck, CPU)
+    n = 200_000
+    uniform = torch.rand(1, n, generator=torch.Generator().manual_seed(0))
+    pairs = conditions.draw(uniform)
+    counts = np.bincount(pairs[0].numpy(), minlength=sum(member.level_sizes)) / n
+    expected = np.concatenate(
+        [np.log1p(levels) / np.log1p(levels).sum() for levels in map(np.array, member.level_counts)]
+    ) / len(member.level_counts)
+    np.testing.assert_allclose(counts, expected, atol=0.005)
+    rows = conditions.rows_with(pairs, torch.rand(1, 2, n))
+    codes, _ = deck.take(rows)
+    columns = conditions.column_of_C[pairs[0]] + member.n_numeric
+    levels = pairs[0] - conditions.first_of_C[pairs[0]]
+    assert torch.equal(codes[0].gather(0, columns.unsqueeze(0))[0], levels)
+    # Every row with a level is drawn, and equally often.
+    first = rows[0][pairs[0] == pairs[0].max()]
+    seen = np.bincount(first.numpy(), minlength=table.n_rows)
+    hits = seen[seen > 0]
+    assert len(hits) == member.level_counts[-1][-1]
+    assert hits.min() > 0.5 * hits.mean()
+
+
+@BY_NAME
+def test_a_wide_column_is_embedded(spec: NeuralGenerator, tmp_path: Path) -> None:
+    import pandas as pd
+
+    chance = np.random.default_rng(0)
+    codes = np.minimum(chance.geometric(0.004, 3_000), 1_000) - 1
+    frame = pd.DataFrame({"code": [f"c{code:04d}" for code in codes], "x": codes * 0.5})
+    wide = as_table(frame, tmp_path, columns={"code": {"kind": "categorical"}})
+    trainer = _trainer(spec, [wide], [0])
+    largest = max(
+        value.numel() for value in trainer.tensors.values() if value.dtype.is_floating_point
+    )
+    assert largest < 1_000 * 400, "no weight grows with the square of the levels"
+    model = spec.fit(wide, seed=0, threads=1)
+    assert model.sample(200, seed=1).n_rows == 200
+
+
+def test_bf16_learns_what_float32_learns(tmp_path: Path) -> None:
+    table = as_table(mixed(1_000), tmp_path)
+    means = {}
+    for precision in ("float32", "bf16"):
+        spec = type(SMALL_VAE)(
+            **{**SMALL_VAE.hyperparameters(), "epochs": 40, "precision": precision}
+        )
+        frame = spec.fit(table, seed=0, threads=1).sample(2_000, seed=1).to_pandas()
+        means[precision] = frame.groupby("group")["size"].mean()
+    assert abs(means["float32"]["b"] - means["bf16"]["b"]) < 10
+    with pytest.raises(OrderError, match="precision: expected one of auto, float32, bf16"):
+        sf.CTGAN(precision="half")
