@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -119,8 +119,9 @@ class CTGAN(NeuralGenerator):
             )
 
 
-def _generator(spec: CTGAN, layout: Layout) -> Residual:
-    return Residual(spec.embedding_dim, spec.generator_dims, layout.feature_width, layout.n_levels)
+def _generator(spec: CTGAN, layout: Layout, n_conditions: int) -> Residual:
+    n_in = spec.embedding_dim + n_conditions
+    return Residual(n_in, spec.generator_dims, layout.feature_width)
 
 
 class CTGANTrainer(NeuralTrainer):
@@ -141,7 +142,7 @@ class CTGANTrainer(NeuralTrainer):
         self._representations, self._seeds = representations, seeds
         self._features = Features(layout, device)
         self._heads = Heads(layout, device)
-        self._generator = _generator(spec, layout)
+        self._generator = _generator(spec, layout, self._features.n_conditions)
         self._critic = Critic(
             layout.feature_width,
             self._features.n_conditions,
@@ -150,6 +151,7 @@ class CTGANTrainer(NeuralTrainer):
             spec.dropout,
         )
         self._conditions = Conditions(representations, deck, device) if layout.n_levels else None
+        self._spans = _spans(layout, device) if layout.n_levels else ()
         n_members, dtype = layout.n_members, matrix_dtype(spec.precision)
         self.generator = Flat(
             {**self._generator.shapes, **self._heads.shapes}, n_members, device, dtype
@@ -176,8 +178,7 @@ class CTGANTrainer(NeuralTrainer):
             logits = self._layout.placement(member)
             value = dict(self.generator.member(member))
             self._generator.initialise(value, features, stream)
-            n_in = self._generator.n_hidden + self._generator.n_noise + self._layout.n_levels
-            self._heads.initialise(value, logits, n_in, stream)
+            self._heads.initialise(value, logits, self._generator.fan_in, stream)
             self._critic.initialise(dict(self.critic.member(member)), features, stream)
         self.generator.refresh()
         self.critic.refresh()
@@ -185,41 +186,37 @@ class CTGANTrainer(NeuralTrainer):
     def _make_noise(self, device: torch.device) -> Noise:
         spec, layout = self._spec, self._layout
         n_rows, n_pacs = spec.batch_size, spec.batch_size // spec.pac
-        n_codes = layout.width - layout.n_numeric
-        n_masked = self._critic.n_masked * n_pacs
-        n_draw = 3 * n_rows + n_codes * n_rows
-        n_judge = n_pacs + 3 * n_masked
-        n_normal = spec.discriminator_steps * spec.embedding_dim * n_rows
-        n_uniform = spec.discriminator_steps * (n_draw + n_judge) + n_masked
+        n_steps = spec.discriminator_steps
+        n_drawn = 3 * n_rows + (layout.width - layout.n_numeric) * n_rows + n_pacs
+        n_normal, n_uniform = n_steps * spec.embedding_dim * n_rows, n_steps * n_drawn
+        n_masked = (3 * n_steps + 1) * self._critic.n_masked * n_pacs
         places = None
         if layout.is_padded:
-            places = [
-                self._places(member, n_uniform, n_draw, n_judge)
-                for member in range(layout.n_members)
-            ]
+            members = range(layout.n_members)
+            places = [self._places(member, n_uniform, n_drawn) for member in members]
         return Noise(
             self._seeds,
             "ctgan",
             n_normal=n_normal,
             n_uniform=n_uniform,
+            n_masked=n_masked,
+            drop=spec.dropout,
             device=device,
-            block=block_of(layout.n_members * (n_normal + n_uniform), device),
+            block=block_of(layout.n_members * (n_normal + n_uniform + n_masked), device),
             places=places,
         )
 
-    def _places(self, member: int, n_uniform: int, n_draw: int, n_judge: int) -> Tensor:
+    def _places(self, member: int, n_uniform: int, n_drawn: int) -> Tensor:
         """Which of the uniform numbers a member uses: none for modes that it does not have."""
         n_rows = self._spec.batch_size
         own = self._layout.placement(member)[self._layout.n_numeric :] - self._layout.n_numeric
-        used = torch.zeros(n_uniform, dtype=torch.bool)
+        n_pacs = n_rows // self._spec.pac
         order = []
-        for turn in range(self._spec.discriminator_steps):
-            start = turn * (n_draw + n_judge)
+        for start in range(0, n_uniform, n_drawn):
+            codes = start + 3 * n_rows + own.unsqueeze(1) * n_rows + torch.arange(n_rows)
             order.append(torch.arange(start, start + 3 * n_rows))
-            rows = start + 3 * n_rows + own.unsqueeze(1) * n_rows + torch.arange(n_rows)
-            order.append(rows.view(-1))
-            order.append(torch.arange(start + n_draw, start + n_draw + n_judge))
-        order.append(torch.arange(self._spec.discriminator_steps * (n_draw + n_judge), len(used)))
+            order.append(codes.view(-1))
+            order.append(torch.arange(start + n_drawn - n_pacs, start + n_drawn))
         return torch.cat(order)
 
     def prepare(self, step: int) -> None:
@@ -230,8 +227,8 @@ class CTGANTrainer(NeuralTrainer):
         """Critic steps, then a generator step on the last fake rows."""
         chance = self._noise.reader(slot)
         for _ in range(self._spec.discriminator_steps):
-            pairs_KB, logits_KWB, fake_KJB, levels_KQB, critic = self._critic_step(chance)
-        adversary = self._generator_step(chance, pairs_KB, logits_KWB, fake_KJB, levels_KQB)
+            pairs_KB, logits_KWB, x_KFP3G, critic = self._critic_step(chance)
+        adversary = self._generator_step(chance, pairs_KB, logits_KWB, x_KFP3G)
         self.losses += torch.stack([*critic, *adversary])
         if self._spec.average_decay > 0:
             self._done += 1.0
@@ -243,42 +240,42 @@ class CTGANTrainer(NeuralTrainer):
 
     def _critic_step(
         self, chance: Reader
-    ) -> tuple[Tensor | None, Tensor, Tensor, Tensor | None, tuple[Tensor, Tensor]]:
+    ) -> tuple[Tensor | None, Tensor, Tensor, tuple[Tensor, Tensor]]:
         spec, layout = self._spec, self._layout
         n_rows, n_pacs = spec.batch_size, spec.batch_size // spec.pac
-        z_KZB = chance.normal(spec.embedding_dim, n_rows)
         which_KB, rows_K2B = chance.uniform(n_rows), chance.uniform(2, n_rows)
-        pairs_KB, levels_KQB = None, None
+        x_KFP3G = self._critic.input(self.critic, n_rows)
+        inputs_KIB = self._generator.input(self.generator, n_rows)
+        inputs_KIB[:, : spec.embedding_dim] = chance.normal(spec.embedding_dim, n_rows)
+        pairs_KB = None
         if self._conditions is None:
             picked_KB = self._deck.uniformly(rows_K2B)
         else:
             pairs_KB = self._conditions.draw(which_KB)
-            levels_KQB = self._features.of_conditions(pairs_KB)
-            # Real rows meet the conditions of the pac before, see `Critic.learn`.
-            before = pairs_KB.view(-1, spec.pac, n_pacs).roll(1, 2).view_as(pairs_KB)
-            picked_KB = self._conditions.rows_with(before, rows_K2B)
-        real_KJB = self._features.of_rows(*self._deck.take(picked_KB))
-        out_KOB = self._generator.forward(self.generator, z_KZB, pairs_KB)
+            levels_KQB = inputs_KIB[:, spec.embedding_dim :]
+            # Real rows meet the conditions of the pac before, see `Critic.input`.
+            before_KB = pairs_KB.view(-1, spec.pac, n_pacs).roll(1, 2).view_as(pairs_KB)
+            picked_KB = self._conditions.rows_with(before_KB, rows_K2B)
+            self._features.of_conditions(pairs_KB, levels_KQB.zero_())
+            for sort, pairs in enumerate((before_KB, pairs_KB)):
+                self._features.of_conditions(pairs, x_KFP3G[:, layout.feature_width :, :, sort])
+        features = x_KFP3G[:, : layout.feature_width]
+        self._features.of_rows(*self._deck.take(picked_KB), features[:, :, :, 0])
+        out_KOB = self._generator.forward(self.generator)
         logits_KWB = self._heads.forward(self.generator, out_KOB)
         gumbel_KVB = chance.uniform(layout.width - layout.n_numeric, n_rows)
-        fake_KJB = self._features.of_logits(logits_KWB, gumbel_KVB)
+        self._features.of_logits(logits_KWB, gumbel_KVB, features[:, :, :, 1])
         share_K1G = chance.uniform(1, n_pacs)
         masks = self._masks(chance, 3 * n_pacs)
-        losses = self._critic.learn(self.critic, real_KJB, fake_KJB, levels_KQB, share_K1G, masks)
+        losses = self._critic.learn(self.critic, x_KFP3G, share_K1G, masks)
         self._critic_adam.step()
-        return pairs_KB, logits_KWB, fake_KJB, levels_KQB, losses
+        return pairs_KB, logits_KWB, x_KFP3G, losses
 
     def _generator_step(
-        self,
-        chance: Reader,
-        pairs_KB: Tensor | None,
-        logits_KWB: Tensor,
-        fake_KJB: Tensor,
-        levels_KQB: Tensor | None,
+        self, chance: Reader, pairs_KB: Tensor | None, logits_KWB: Tensor, x_KFP3G: Tensor
     ) -> tuple[Tensor, Tensor]:
-        spec = self._spec
-        masks = self._masks(chance, spec.batch_size // spec.pac)
-        adversary_K, d_KJB = self._critic.guide(self.critic, fake_KJB, levels_KQB, masks)
+        masks = self._masks(chance, x_KFP3G.shape[4])
+        adversary_K, d_KJB = self._critic.guide(self.critic, x_KFP3G, masks)
         d_KWB = self._features.backward(d_KJB)
         condition_K = torch.zeros_like(adversary_K)
         if pairs_KB is not None and self._conditions is not None:
@@ -291,7 +288,7 @@ class CTGANTrainer(NeuralTrainer):
     def _masks(self, chance: Reader, n_pacs: int) -> list[Tensor]:
         if not self._spec.dropout:
             return []
-        return [chance.uniform(size, n_pacs) for size in self._spec.discriminator_dims]
+        return [chance.mask(size, n_pacs) for size in self._spec.discriminator_dims]
 
     def _follow(
         self, logits_KWB: Tensor, pairs_KB: Tensor, conditions: Conditions, d_KWB: Tensor
@@ -300,34 +297,20 @@ class CTGANTrainer(NeuralTrainer):
 
         Its gradient is added to ``d_KWB``.  Each row looks at the logits of one column only.
         """
-        starts_C, sizes_C, widest_L1 = self._spans(pairs_KB.device)
-        n_rows = pairs_KB.shape[1]
+        starts_C, sizes_C, widest_L1 = self._spans
         start_K1B = starts_C[pairs_KB].unsqueeze(1)
         outside_KLB = widest_L1 >= sizes_C[pairs_KB].unsqueeze(1)
-        rows_KLB = start_K1B + torch.where(outside_KLB, 0, widest_L1)
+        # A short column's spare places repeat its first one; nothing is added to it there.
+        rows_KLB = start_K1B + widest_L1.masked_fill(outside_KLB, 0)
         part_KLB = logits_KWB.gather(1, rows_KLB).masked_fill_(outside_KLB, -torch.inf)
-        logs_KLB = torch.log_softmax(part_KLB, dim=1)
+        shares_KLB = torch.softmax(part_KLB, dim=1)
         level_K1B = (pairs_KB - conditions.first_of_C[pairs_KB]).unsqueeze(1)
-        loss_K = -logs_KLB.gather(1, level_K1B).mean(dim=(1, 2))
-        d_KLB = logs_KLB.exp_()
-        d_KLB.scatter_add_(1, level_K1B, torch.full_like(level_K1B, -1.0, dtype=d_KLB.dtype))
-        d_KLB = d_KWB.gather(1, rows_KLB).add_(d_KLB, alpha=1.0 / n_rows)
-        # A short column's spare places repeat its first one: writing it twice changes nothing.
-        d_KWB.scatter_(1, rows_KLB, torch.where(outside_KLB, d_KLB[:, :1], d_KLB))
+        loss_K = -shares_KLB.gather(1, level_K1B).clamp_min_(1e-30).log_().mean(dim=(1, 2))
+        scale = 1.0 / pairs_KB.shape[1]
+        d_KWB.scatter_add_(1, rows_KLB, shares_KLB.mul_(scale))
+        taken = torch.full_like(level_K1B, -scale, dtype=d_KWB.dtype)
+        d_KWB.scatter_add_(1, start_K1B + level_K1B, taken)
         return loss_K
-
-    def _spans(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """For each level of all levels where its column's logits begin, and how many there are."""
-        if not hasattr(self, "_known_spans"):
-            layout = self._layout
-            sizes = torch.tensor(layout.level_sizes)
-            starts = torch.tensor(layout.starts[layout.n_numeric :])
-            self._known_spans = (
-                starts.repeat_interleave(sizes).to(device),
-                sizes.repeat_interleave(sizes).to(device),
-                torch.arange(int(sizes.max())).view(-1, 1).to(device),
-            )
-        return self._known_spans
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -395,21 +378,14 @@ class CTGANTrainer(NeuralTrainer):
         """One member's (averaged) generator, without the rows that only others use."""
         source = self._average if self._spec.average_decay > 0 else self.generator.values
         device = source.device
-        flat = Flat(
-            {**_generator(self._spec, layout).shapes, **Heads(layout, device).shapes}, 1, device
-        )
-        features = self._layout.feature_placement(member).to(device)
-        logits = self._layout.placement(member).to(device)
-        n_hidden = self._generator.n_hidden
+        network = _generator(self._spec, layout, self._features.n_conditions)
+        flat = Flat({**network.shapes, **Heads(layout, device).shapes}, 1, device)
+        own = {
+            "out.weight": self._layout.feature_placement(member).to(device),
+            "head.bias": self._layout.placement(member).to(device),
+        }
         for name, value in self.generator.member(member, source):
-            if name == "out.weight":
-                value = value[features]
-            elif name == "levels":
-                columns = torch.cat([torch.arange(n_hidden, device=device), n_hidden + features])
-                value = value[:, columns]
-            elif name == "head.bias":
-                value = value[logits]
-            flat.value[name][0].copy_(value)
+            flat.value[name][0].copy_(value[own[name]] if name in own else value)
         return flat
 
     def _fold_norms(
@@ -421,14 +397,14 @@ class CTGANTrainer(NeuralTrainer):
         """
         device = flat.values.device
         stream = torch_stream(seed, "batch statistics", device=device)
-        network = _generator(self._spec, layout)
-        frequencies = Frequencies(representation, device)
+        network = _generator(self._spec, layout, self._features.n_conditions)
+        inputs = Inputs(representation, Features(layout, device), self._spec.embedding_dim, device)
         zero = torch.zeros((), device=device)
         totals = [(zero, zero)] * len(self._spec.generator_dims)
         n_rows = max(self._spec.batch_size, RECALIBRATION_ROWS)
         for _ in range(RECALIBRATION_BATCHES):
-            z_ZB, pairs_B = frequencies.inputs(self._spec.embedding_dim, n_rows, stream)
-            network.forward(flat, z_ZB[None], None if pairs_B is None else pairs_B[None])
+            network.input(flat, n_rows)[0] = inputs.draw(n_rows, stream)
+            network.forward(flat)
             seen = network.statistics()
             pairs = zip(totals, seen, strict=True)
             totals = [(mean + m, var + v) for (mean, var), (m, v) in pairs]
@@ -440,36 +416,57 @@ class CTGANTrainer(NeuralTrainer):
 CTGAN.trainer = CTGANTrainer
 
 
-class Frequencies:
-    """Noise and conditions at the true frequencies."""
+def _spans(layout: Layout, device: torch.device) -> tuple[Tensor, ...]:
+    """For each level of all levels where its column's logits begin, and how many there are; and
+    the numbers up to the most that there are, **shape** (L, 1)."""
+    sizes = torch.tensor(layout.level_sizes)
+    starts = torch.tensor(layout.starts[layout.n_numeric :])
+    return (
+        starts.repeat_interleave(sizes).to(device),
+        sizes.repeat_interleave(sizes).to(device),
+        torch.arange(int(sizes.max())).view(-1, 1).to(device),
+    )
 
-    def __init__(self, representation: Representation, device: torch.device) -> None:
-        self._device = device
+
+class Inputs:
+    """What the generator reads to sample: noise, and conditions at the true frequencies."""
+
+    def __init__(
+        self,
+        representation: Representation,
+        features: Features,
+        n_noise: int,
+        device: torch.device,
+    ) -> None:
+        self._features, self._n_noise, self._device = features, n_noise, device
         sizes = representation.level_sizes
-        self.firsts = [sum(sizes[:place]) for place in range(len(sizes))]
+        self._firsts = [sum(sizes[:place]) for place in range(len(sizes))]
         counts = [
             torch.tensor(levels, dtype=torch.float64) for levels in representation.level_counts
         ]
         shares = [levels / levels.sum().clamp_min(1) / len(counts) for levels in counts]
         self._cumulated_C = torch.cat(shares).cumsum(0).to(device) if shares else None
 
-    def inputs(
-        self,
-        n_noise: int,
-        n_rows: int,
-        stream: torch.Generator,
-        fixed: tuple[int, int] | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Noise, **shape** (Z, B), and conditions, (B,); ``fixed`` is a discrete column's code."""
-        z_ZB = torch.randn(n_noise, n_rows, generator=stream, device=self._device)
+    def draw(
+        self, n_rows: int, stream: torch.Generator, fixed: tuple[int, int] | None = None
+    ) -> Tensor:
+        """**Shape** (I, B); ``fixed`` is a discrete column and its code."""
+        x_IB = torch.empty(self._n_noise + self._features.n_conditions, n_rows, device=self._device)
+        x_IB[: self._n_noise].normal_(generator=stream)
         if self._cumulated_C is None:
-            return z_ZB, None
+            return x_IB
         if fixed is not None:
-            pair = self.firsts[fixed[0]] + fixed[1]
-            return z_ZB, torch.full((n_rows,), pair, device=self._device)
-        uniform_B = torch.rand(n_rows, generator=stream, device=self._device, dtype=torch.float64)
-        pairs_B = torch.searchsorted(self._cumulated_C, uniform_B, right=True)
-        return z_ZB, pairs_B.clamp_max_(len(self._cumulated_C) - 1)
+            pair = self._firsts[fixed[0]] + fixed[1]
+            pairs_B = torch.full((n_rows,), pair, device=self._device)
+        else:
+            uniform_B = torch.rand(
+                n_rows, generator=stream, device=self._device, dtype=torch.float64
+            )
+            pairs_B = torch.searchsorted(self._cumulated_C, uniform_B, right=True)
+            pairs_B.clamp_max_(len(self._cumulated_C) - 1)
+        levels_QB = x_IB[self._n_noise :].zero_()
+        self._features.of_conditions(pairs_B.unsqueeze(0), levels_QB.unsqueeze(0))
+        return x_IB
 
 
 class CTGANModel(NeuralModel):
@@ -482,20 +479,18 @@ class CTGANModel(NeuralModel):
 
     def _prepare(self) -> None:
         device = self.weights["out.weight"].device
-        self._frequencies = Frequencies(self.representation, device)
-        self._network = _generator(self.spec, self.layout)
+        features = Features(self.layout, device)
+        self._inputs = Inputs(self.representation, features, self.spec.embedding_dim, device)
+        self._network = _generator(self.spec, self.layout, features.n_conditions)
         self._heads = Heads(self.layout, device)
 
-    def inputs(self, n_rows: int, stream: torch.Generator, wanted: Wanted) -> Any:
+    def inputs(self, n_rows: int, stream: torch.Generator, wanted: Wanted) -> Tensor:
         """One condition is native: the rarest goes into the conditional vector."""
-        fixed = wanted.rarest(self.representation.level_counts)
-        return self._frequencies.inputs(self.spec.embedding_dim, n_rows, stream, fixed)
+        return self._inputs.draw(n_rows, stream, wanted.rarest(self.representation.level_counts))
 
-    def logits(self, inputs: Any) -> Tensor:
+    def logits(self, inputs: Tensor) -> Tensor:
         """**Shape** (W, B)."""
-        z_ZB, pairs_B = inputs
-        out_OB = self._network.apply(self.weights, z_ZB, pairs_B)
-        return self._heads.apply(self.weights, out_OB)
+        return self._heads.apply(self.weights, self._network.apply(self.weights, inputs))
 
     def scalars(self, logits_WB: Tensor, stream: torch.Generator) -> Tensor:
         """**Shape** (M, B)."""
@@ -504,6 +499,7 @@ class CTGANModel(NeuralModel):
     @property
     def shapes(self) -> Shapes:
         """See `NeuralModel.shapes`."""
-        network = _generator(self.spec, self.layout)
+        features = Features(self.layout, torch.device("cpu"))
+        network = _generator(self.spec, self.layout, features.n_conditions)
         shapes = {**network.shapes, **Heads(self.layout, torch.device("cpu")).shapes}
         return network.folded(shapes)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from synthfactory.generators.flat import Flat
 from synthfactory.generators.layout import EMBEDDING, Layout
-from synthfactory.generators.networks import Shapes, fill_uniform, set_product
-from synthfactory.generators.precision import product
+from synthfactory.generators.networks import Shapes, fill_uniform
+from synthfactory.generators.precision import product, set_product
 
 TEMPERATURE = 0.2
 
@@ -33,7 +33,7 @@ class Features:
         starts = torch.tensor([layout.starts[span] for span in narrow], dtype=torch.int64)
         self._starts_S1 = starts.view(-1, 1).to(device)
         self._embeddings = [table.to(device) for table in layout.embeddings()]
-        self._gaussians = layout.gaussian_rows().to(device) if layout.has_points else None
+        self._gaussians = layout.gaussian_codes().to(device) if layout.has_points else None
         self._conditions = self._condition_table(dict(self._wide_spans), n_numeric)
         if self._conditions is not None:
             self._conditions = self._conditions.to(device)
@@ -57,31 +57,30 @@ class Features:
             return int(self._conditions.shape[1])
         return self.layout.n_levels
 
-    def of_conditions(self, pairs_KB: Tensor) -> Tensor:
-        """**Shape** (K, Q, B): the conditions, given as levels of all levels."""
-        if self._conditions is not None:
-            rows = self._conditions.index_select(0, pairs_KB.view(-1))
-            return rows.view(*pairs_KB.shape, -1).transpose(1, 2).contiguous()
-        n_members, n_rows = pairs_KB.shape
-        one_hot = torch.zeros(n_members, self.layout.n_levels, n_rows, device=pairs_KB.device)
-        return one_hot.scatter_(1, pairs_KB.unsqueeze(1), 1.0)
+    def of_conditions(self, pairs_KB: Tensor, out: Tensor) -> None:
+        """Write conditions, as levels of all levels, into ``out``, zeros of (K, Q, \\*rows)."""
+        n_members, rows = len(pairs_KB), out.shape[2:]
+        if self._conditions is None:
+            out.scatter_(1, pairs_KB.view(n_members, 1, *rows), 1.0)
+        else:
+            found = self._conditions.index_select(0, pairs_KB.view(-1))
+            found = found.view(n_members, pairs_KB.shape[1], -1).transpose(1, 2)
+            out.copy_(found.reshape(out.shape))
 
-    def of_rows(self, codes_KSB: Tensor, scalars_KMB: Tensor) -> Tensor:
-        """**Shape** (K, J, B): real rows."""
+    def of_rows(self, codes_KSB: Tensor, scalars_KMB: Tensor, out: Tensor) -> None:
+        """Write real rows into ``out``, zeros of **shape** (K, J, \\*rows)."""
         layout = self.layout
-        n_members, _, n_rows = codes_KSB.shape
-        x_KJB = torch.zeros(n_members, layout.feature_width, n_rows, device=codes_KSB.device)
-        x_KJB[:, : layout.n_numeric] = scalars_KMB
+        n_members, rows = len(codes_KSB), out.shape[2:]
+        out[:, : layout.n_numeric] = scalars_KMB.view(n_members, -1, *rows)
         narrow = codes_KSB if not self._wide_spans else codes_KSB.index_select(1, self._narrow)
-        x_KJB.scatter_(1, narrow + self._starts_S1, 1.0)
+        out.scatter_(1, (narrow + self._starts_S1).view(n_members, -1, *rows), 1.0)
         for span, place in self._wide_spans:
-            rows = self._embeddings[place].index_select(0, codes_KSB[:, span].reshape(-1))
-            rows = rows.view(n_members, n_rows, EMBEDDING)
-            x_KJB[:, layout.wide_rows(place)] = rows.transpose(1, 2)
-        return x_KJB
+            found = self._embeddings[place].index_select(0, codes_KSB[:, span].reshape(-1))
+            found = found.view(n_members, -1, EMBEDDING).transpose(1, 2)
+            out[:, layout.wide_rows(place)] = found.reshape(n_members, EMBEDDING, *rows)
 
-    def of_logits(self, logits_KWB: Tensor, uniform_KVB: Tensor) -> Tensor:
-        """**Shape** (K, J, B): fake rows, by the Gumbel-softmax of their logits.
+    def of_logits(self, logits_KWB: Tensor, uniform_KVB: Tensor, out: Tensor) -> None:
+        """Write fake rows into ``out``, (K, J, \\*rows): the Gumbel-softmax of their logits.
 
         Jang et al. 2017, arXiv 1611.01144, equation 2, with temperature 0.2.  Keeps what
         `backward` needs.
@@ -90,51 +89,51 @@ class Features:
         at points and missing values, by which the critic would know them.
         """
         layout = self.layout
-        n_numeric = layout.n_numeric
+        n_numeric, narrow = layout.n_numeric, layout.narrow_width
+        n_members, _, n_rows = logits_KWB.shape
+        rows = out.shape[2:]
         noisy = uniform_KVB.clamp_min(1e-20).log_().neg_().clamp_min_(1e-20).log_()
-        noisy = torch.sub(logits_KWB[:, n_numeric:], noisy, out=noisy)
-        noisy *= 1.0 / TEMPERATURE
-        x_KJB = logits_KWB.new_empty(len(logits_KWB), layout.feature_width, logits_KWB.shape[2])
+        noisy = torch.sub(logits_KWB[:, n_numeric:], noisy, out=noisy).mul_(1.0 / TEMPERATURE)
+        self._shares = logits_KWB.new_empty(n_members, narrow - n_numeric, n_rows)
         self._wide_shares: list[Tensor] = []
         for group in layout.groups:
-            rows = slice(group.rows.start - n_numeric, group.rows.stop - n_numeric)
-            part = noisy[:, rows].unflatten(1, (group.count, group.size))
-            shares = torch.softmax(part, dim=2).flatten(1, 2)
-            if group.rows.stop <= layout.narrow_width:
-                x_KJB[:, group.rows] = shares
+            mine = slice(group.rows.start - n_numeric, group.rows.stop - n_numeric)
+            part = noisy[:, mine].unflatten(1, (group.count, group.size))
+            if group.rows.stop <= narrow:
+                shares = self._shares[:, mine].unflatten(1, (group.count, group.size))
+                torch.softmax(part, dim=2, out=shares)
             else:
-                self._wide_shares += shares.chunk(group.count, dim=1)
+                self._wide_shares += torch.softmax(part, dim=2).flatten(1, 2).chunk(group.count, 1)
+        out[:, n_numeric:narrow] = self._shares.view(n_members, -1, *rows)
         for place, shares in enumerate(self._wide_shares):
-            table = self._embeddings[place].t().expand(len(shares), -1, -1)
-            x_KJB[:, layout.wide_rows(place)] = torch.bmm(table, shares)
+            table = self._embeddings[place].t().expand(n_members, -1, -1)
+            embedded = torch.bmm(table, shares)
+            out[:, layout.wide_rows(place)] = embedded.view(n_members, EMBEDDING, *rows)
         self._scalars = torch.tanh(logits_KWB[:, :n_numeric])
-        self._present = None
-        if self._gaussians is None:
-            x_KJB[:, :n_numeric] = self._scalars
-        elif n_numeric:
-            x_KJB[:, :n_numeric] = 0.0
-            self._present = torch.bmm(self._gaussians, x_KJB)
-            torch.mul(self._scalars, self._present, out=x_KJB[:, :n_numeric])
-        self._fake = x_KJB
-        return x_KJB
+        self._present, scalars = None, self._scalars
+        if self._gaussians is not None:
+            self._present = torch.bmm(self._gaussians, self._shares)
+            scalars = self._scalars * self._present
+        out[:, :n_numeric] = scalars.view(n_members, -1, *rows)
 
     def backward(self, d_KJB: Tensor) -> Tensor:
         """The gradient at the logits, **shape** (K, W, B), for this one at the fake rows."""
         layout = self.layout
-        n_numeric = layout.n_numeric
+        n_numeric, narrow = layout.n_numeric, layout.narrow_width
         d_KWB = d_KJB.new_empty(len(d_KJB), layout.width, d_KJB.shape[2])
-        d_scalars = d_KJB[:, :n_numeric]
+        d_scalars, d_codes = d_KJB[:, :n_numeric], d_KJB[:, n_numeric:narrow]
         if self._present is not None:
             assert self._gaussians is not None
             d_present = d_scalars * self._scalars
             d_scalars = d_scalars * self._present
-            d_KJB = torch.baddbmm(d_KJB, self._gaussians.transpose(1, 2), d_present)
+            d_codes = torch.baddbmm(d_codes, self._gaussians.transpose(1, 2), d_present)
         torch.mul(d_scalars, 1.0 - self._scalars.square(), out=d_KWB[:, :n_numeric])
         place = 0
         for group in layout.groups:
             shape = (group.count, group.size)
-            if group.rows.stop <= layout.narrow_width:
-                shares, d_shares = self._fake[:, group.rows], d_KJB[:, group.rows]
+            if group.rows.stop <= narrow:
+                mine = slice(group.rows.start - n_numeric, group.rows.stop - n_numeric)
+                shares, d_shares = self._shares[:, mine], d_codes[:, mine]
             else:
                 last = place + group.count
                 shares = torch.cat(self._wide_shares[place:last], dim=1)
@@ -146,11 +145,23 @@ class Features:
                     dim=1,
                 )
                 place = last
-            d_KWB[:, group.rows] = torch._softmax_backward_data(
-                d_shares.unflatten(1, shape), shares.unflatten(1, shape), 2, torch.float32
-            ).flatten(1, 2)
+            _softmax_backward(
+                d_shares.unflatten(1, shape),
+                shares.unflatten(1, shape),
+                d_KWB[:, group.rows].unflatten(1, shape),
+            )
         d_KWB[:, n_numeric:] *= 1.0 / TEMPERATURE
         return d_KWB
+
+
+def _softmax_backward(d_shares: Tensor, shares: Tensor, out: Tensor) -> None:
+    """Write the gradient at the logits of a softmax over the third dimension."""
+    if out.is_contiguous():
+        backward = torch.ops.aten._softmax_backward_data.out
+        backward(d_shares, shares, 2, torch.float32, grad_input=out)
+    else:
+        # torch 2.13 writes wrong places of an output that is not contiguous.
+        out.copy_(torch._softmax_backward_data(d_shares, shares, 2, torch.float32))
 
 
 class Heads:

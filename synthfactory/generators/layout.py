@@ -207,13 +207,15 @@ class Layout:
             absent[member, self.placement(member)] = 0.0
         return absent
 
-    def gaussian_rows(self) -> Tensor:
-        """**Shape** (K, M, J): 1 where a feature is a Gaussian mode of a numeric column."""
-        rows = torch.zeros(self.n_members, self.n_numeric, self.feature_width)
+    def gaussian_codes(self) -> Tensor:
+        """**Shape** (K, M, narrow codes): 1 where a code is a Gaussian mode of a numeric column."""
+        width = self.narrow_width - self.n_numeric
+        codes = torch.zeros(self.n_members, self.n_numeric, width)
         for member, counts in enumerate(self.gaussians):
             for place, count in enumerate(counts):
-                rows[member, place, self.starts[place] : self.starts[place] + count] = 1.0
-        return rows
+                start = self.starts[place] - self.n_numeric
+                codes[member, place, start : start + count] = 1.0
+        return codes
 
     def embeddings(self) -> list[Tensor]:
         """For each wide span **shape** (size, EMBEDDING): a fixed random vector of each code."""

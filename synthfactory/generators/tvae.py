@@ -139,7 +139,7 @@ class TVAETrainer(NeuralTrainer):
         n_normal = spec.embedding_dim * self._n_rows
         self.block = block_of(n_members * n_normal, device)
         self._noise = Noise(
-            seeds, "tvae", n_normal=n_normal, n_uniform=1, device=device, block=self.block
+            seeds, "tvae", n_normal=n_normal, n_uniform=0, device=device, block=self.block
         )
         self._picked = torch.zeros(
             self.block, n_members, self._n_rows, dtype=torch.int64, device=device
@@ -182,7 +182,8 @@ class TVAETrainer(NeuralTrainer):
         spec, flat = self._spec, self.flat
         n_rows, n_latent = self._n_rows, spec.embedding_dim
         codes_KSB, scalars_KMB = self._deck.take(self._picked[slot])
-        x_KJB = self._features.of_rows(codes_KSB, scalars_KMB)
+        x_KJB = flat.values.new_zeros(len(codes_KSB), self._layout.feature_width, n_rows)
+        self._features.of_rows(codes_KSB, scalars_KMB, x_KJB)
         latent = self._encoder.forward(flat, x_KJB)
         mean_KZB, raw_KZB = latent[:, :n_latent], latent[:, n_latent:]
         log_variance = raw_KZB.clamp(*LOG_VARIANCE_RANGE)

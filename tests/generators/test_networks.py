@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 import torch.nn.functional as F
 
@@ -12,7 +13,8 @@ from synthfactory.generators.features import Features, Heads
 from synthfactory.generators.flat import Adam, Flat
 from synthfactory.generators.layout import EMBEDDING, Layout
 from synthfactory.generators.networks import EPSILON, LEAK, PENALTY, Critic, Perceptron, Residual
-from synthfactory.generators.noise import Noise
+from synthfactory.generators.noise import BitStream, Noise
+from synthfactory.generators.precision import using_precision
 from synthfactory.generators.sampling import draw_codes
 
 CPU = torch.device("cpu")
@@ -40,26 +42,25 @@ def _assert_same_gradients(flat: Flat, member: int, leaves: dict[str, torch.Tens
         torch.testing.assert_close(flat.grad[name][member], leaf.grad, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("n_levels", [7, 0])
-def test_residual_blocks_equal_automatic_differentiation(n_levels: int) -> None:
-    hidden, n_rows = (8, 6), 30
-    network = Residual(5, hidden, 11, n_levels)
+def _forward(network: Residual, flat: Flat, inputs: torch.Tensor) -> torch.Tensor:
+    network.input(flat, inputs.shape[2]).copy_(inputs)
+    return network.forward(flat)
+
+
+def test_residual_blocks_equal_automatic_differentiation() -> None:
+    n_rows = 30
+    network = Residual(5, (8, 6), 11)
     flat = _random(network.shapes)
-    noise = torch.randn(MEMBERS, 5, n_rows, generator=_stream(3))
-    pairs = torch.randint(max(n_levels, 1), (MEMBERS, n_rows), generator=_stream(4))
-    out = network.forward(flat, noise, pairs if n_levels else None)
+    inputs = torch.randn(MEMBERS, 5, n_rows, generator=_stream(3))
+    out = _forward(network, flat, inputs)
     d_out = torch.randn(out.shape, generator=_stream(5))
     network.backward(flat, d_out)
     for member in range(MEMBERS):
         leaves = _leaves(flat, member)
-        x, start = noise[member].t(), 0
-        added = torch.zeros(n_rows, sum(hidden) + 11)
-        if n_levels:
-            added = leaves["levels"][pairs[member]]
-        for place, size in enumerate(hidden):
-            sums = x @ leaves[f"layer.{place}.weight"].t() + added[:, start : start + size]
+        x = inputs[member].t()
+        for place in range(2):
             normed = F.batch_norm(
-                sums,
+                x @ leaves[f"layer.{place}.weight"].t(),
                 None,
                 None,
                 leaves[f"layer.{place}.gain"],
@@ -67,97 +68,77 @@ def test_residual_blocks_equal_automatic_differentiation(n_levels: int) -> None:
                 training=True,
                 eps=EPSILON,
             )
-            x, start = torch.cat([F.relu(normed), x], dim=1), start + size
-        expected = x @ leaves["out.weight"].t() + added[:, start:]
+            x = torch.cat([F.relu(normed), x], dim=1)
+        expected = x @ leaves["out.weight"].t()
         torch.testing.assert_close(out[member], expected.t(), rtol=1e-4, atol=1e-4)
         (expected.t() * d_out[member]).sum().backward()
         _assert_same_gradients(flat, member, leaves)
 
 
 def test_folded_weights_give_what_batch_statistics_give() -> None:
-    network = Residual(5, (8, 6), 11, 7)
+    network = Residual(5, (8, 6), 11)
     flat = Flat(network.shapes, 1, CPU)
     flat.values.normal_(generator=_stream(1))
-    noise = torch.randn(1, 5, 40, generator=_stream(2))
-    pairs = torch.randint(7, (1, 40), generator=_stream(3))
-    out = network.forward(flat, noise, pairs)
+    inputs = torch.randn(1, 5, 40, generator=_stream(2))
+    out = _forward(network, flat, inputs)
     folded = network.fold(flat, network.statistics())
-    torch.testing.assert_close(
-        network.apply(folded, noise[0], pairs[0]), out[0], rtol=1e-3, atol=1e-3
-    )
+    torch.testing.assert_close(network.apply(folded, inputs[0]), out[0], rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("n_conditions", [3, 0])
 @pytest.mark.parametrize("dropout", [0.5, 0.0])
-def test_critic_and_penalty_equal_automatic_differentiation(
-    n_conditions: int, dropout: float
-) -> None:
-    n_features, pac, n_pacs, hidden = 4, 5, 6, (9, 8, 7)
+def test_critic_and_penalty_equal_automatic_differentiation(dropout: float) -> None:
+    n_features, n_conditions, pac, n_pacs, hidden = 4, 3, 5, 6, (9, 8, 7)
     critic = Critic(n_features, n_conditions, pac, hidden, dropout)
     flat = _random(critic.shapes, 0.3)
-    real, fake = torch.randn(2, MEMBERS, n_features, pac * n_pacs, generator=_stream(3))
-    levels = None
-    if n_conditions:
-        levels = torch.randn(MEMBERS, n_conditions, pac * n_pacs, generator=_stream(4))
+    flat.grad["out.bias"].zero_()
+    x = critic.input(flat, pac * n_pacs)
+    assert not x.any()
+    x.normal_(generator=_stream(3))
     share = torch.rand(MEMBERS, 1, n_pacs, generator=_stream(5))
-    mask = []
+    masks = []
     if dropout:
-        mask = [torch.rand(MEMBERS, size, 3 * n_pacs, generator=_stream(6)) for size in hidden]
-    difference, penalty = critic.learn(flat, real, fake, levels, share, mask)
+        uniform = [torch.rand(MEMBERS, size, 3 * n_pacs, generator=_stream(6)) for size in hidden]
+        masks = [(part >= dropout) / (1.0 - dropout) for part in uniform]
+    before = x.clone()
+    difference, penalty = critic.learn(flat, x, share, masks)
+    assert torch.equal(before[:, :, :, :2], x[:, :, :, :2])
     kept = flat.grads.clone()
-    guides = [part[:, :, :n_pacs] for part in mask]
-    adversary, d_fake = critic.guide(flat, fake, levels, guides)
+    adversary, d_fake = critic.guide(flat, x, [part[:, :, :n_pacs] for part in masks])
     assert torch.equal(kept, flat.grads), "the generator's step forms no gradient of the critic"
     for member in range(MEMBERS):
         leaves = _leaves(flat, member)
 
         def score(
             x: torch.Tensor,
-            c: torch.Tensor | None,
             which: slice,
             member: int = member,
             leaves: dict[str, torch.Tensor] = leaves,
         ) -> torch.Tensor:
-            sums = x.t() @ leaves["rows"].t() + leaves["layer.0.bias"]
-            if c is not None:
-                sums = sums + c.t() @ leaves["levels"].t()
+            units = x.reshape(-1, n_pacs).t()
             for place in range(len(hidden)):
-                if place:
-                    weight = leaves[f"layer.{place}.weight"]
-                    sums = sums @ weight.t() + leaves[f"layer.{place}.bias"]
-                sums = F.leaky_relu(sums, LEAK)
+                weight = leaves[f"layer.{place}.weight"]
+                units = F.leaky_relu(units @ weight.t() + leaves[f"layer.{place}.bias"], LEAK)
                 if dropout:
-                    kept = (mask[place][member][:, which].t() >= dropout).float()
-                    sums = sums * kept / (1.0 - dropout)
-            result: torch.Tensor = sums @ leaves["out.weight"] + leaves["out.bias"]
+                    units = units * masks[place][member][:, which].t()
+            result: torch.Tensor = units @ leaves["out.weight"] + leaves["out.bias"]
             return result
 
-        x_real, x_fake = (part[member].view(-1, n_pacs) for part in (real, fake))
-        c_fake = c_real = c_between = None
-        between = torch.lerp(x_fake, x_real, share[member]).requires_grad_()
-        inputs = [between]
-        if levels is not None:
-            c_fake = levels[member].view(-1, n_pacs)
-            c_real = levels[member].view(n_conditions, pac, n_pacs).roll(1, 2).view(-1, n_pacs)
-            c_between = torch.lerp(c_fake, c_real, share[member]).requires_grad_()
-            inputs.append(c_between)
+        real, fake = x[member, :, :, 0], x[member, :, :, 1]
         first, second, third = (slice(n * n_pacs, (n + 1) * n_pacs) for n in range(3))
-        expected = score(x_fake, c_fake, second).mean() - score(x_real, c_real, first).mean()
-        slopes = torch.autograd.grad(
-            score(between, c_between, third).sum(), inputs, create_graph=True
-        )
-        norm = torch.stack([slope.square().sum(dim=0) for slope in slopes]).sum(dim=0).sqrt()
-        pull = PENALTY * (norm - 1.0).square().mean()
+        expected = score(fake, second).mean() - score(real, first).mean()
+        between = torch.lerp(fake, real, share[member]).requires_grad_()
+        (slope,) = torch.autograd.grad(score(between, third).sum(), between, create_graph=True)
+        pull = PENALTY * (slope.square().sum(dim=(0, 1)).sqrt() - 1.0).square().mean()
         torch.testing.assert_close(difference[member], expected)
         torch.testing.assert_close(penalty[member], pull)
         (expected + pull).backward()
         _assert_same_gradients(flat, member, leaves)
-        wanted = x_fake.clone().requires_grad_()
-        loss = -score(wanted, c_fake, first).mean()
+        wanted = fake.clone().requires_grad_()
+        loss = -score(wanted, first).mean()
         loss.backward()
         torch.testing.assert_close(adversary[member], loss)
         assert wanted.grad is not None
-        torch.testing.assert_close(d_fake[member].view(-1, n_pacs), wanted.grad)
+        torch.testing.assert_close(d_fake[member], wanted.grad[:n_features].reshape(n_features, -1))
 
 
 def test_perceptrons_equal_automatic_differentiation() -> None:
@@ -224,7 +205,8 @@ def test_fake_rows_and_heads_equal_automatic_differentiation() -> None:
     out = torch.randn(MEMBERS, layout.feature_width, n_rows, generator=_stream(3))
     uniform = torch.rand(MEMBERS, layout.width - 3, n_rows, generator=_stream(4))
     logits = heads.forward(flat, out.clone())
-    fake = features.of_logits(logits, uniform)
+    fake = torch.empty(MEMBERS, layout.feature_width, n_rows)
+    features.of_logits(logits, uniform, fake)
     d_fake = torch.randn(fake.shape, generator=_stream(5))
     d_out = heads.backward(flat, features.backward(d_fake))
     (table,) = layout.embeddings()
@@ -263,7 +245,8 @@ def test_fake_rows_and_heads_equal_automatic_differentiation() -> None:
 def test_real_rows_are_one_hot_or_embedded() -> None:
     layout = _layout()
     codes = torch.tensor([[1], [2], [0], [5], [1], [699], [0]]).expand(MEMBERS, -1, 2)
-    x = Features(layout, CPU).of_rows(codes, torch.full((MEMBERS, 3, 2), 0.25))
+    x = torch.zeros(MEMBERS, layout.feature_width, 2)
+    Features(layout, CPU).of_rows(codes, torch.full((MEMBERS, 3, 2), 0.25), x)
     assert torch.all(x[:, :3] == 0.25)
     assert torch.all(x[:, 3 : layout.narrow_width].sum(dim=1) == 6.0)
     assert torch.all(x[:, layout.starts[3] + 5] == 1.0)
@@ -286,15 +269,43 @@ def test_adam_is_adam() -> None:
 
 
 def test_a_member_draws_the_same_numbers_whoever_trains_beside_it() -> None:
-    alone = Noise([8], "test", n_normal=32, n_uniform=16, device=CPU)
+    alone = Noise([8], "test", n_normal=32, n_uniform=16, n_masked=9, drop=0.5, device=CPU)
     places = [torch.arange(20), torch.arange(0, 20, 1)[torch.arange(20) % 5 != 0]]
-    together = Noise([7, 8], "test", n_normal=32, n_uniform=20, device=CPU, places=places)
+    together = Noise(
+        [7, 8], "test", n_normal=32, n_uniform=20, n_masked=9, drop=0.5, device=CPU, places=places
+    )
     for _ in range(3):
         alone.fill()
         together.fill()
         mine, theirs = alone.reader(0), together.reader(0)
         assert torch.equal(mine.normal(4, 8)[0], theirs.normal(4, 8)[1])
         assert torch.equal(mine.uniform(16)[0], theirs.uniform(20)[1][places[1]])
+        assert torch.equal(mine.mask(9)[0], theirs.mask(9)[1])
+
+
+def test_numbers_from_bits_have_their_distributions() -> None:
+    stream = BitStream(5)
+    normal, uniform = stream.normal(400_000), stream.uniform(400_000)
+    assert torch.isfinite(normal).all()
+    assert scipy.stats.kstest(normal.double().numpy(), "norm").pvalue > 1e-3
+    assert scipy.stats.kstest(uniform.double().numpy(), "uniform").pvalue > 1e-3
+    assert uniform.max() < 1.0
+    for drop in (0.5, 0.1):
+        kept = stream.keep(400_000, drop)
+        assert set(kept.unique().tolist()) == {0.0, float(torch.tensor(1.0 / (1.0 - drop)))}
+        assert abs(float((kept == 0.0).double().mean()) - drop) < 0.004
+    state = stream.get_state()
+    expected = stream.uniform(7)
+    stream.uniform(5)
+    stream.set_state(state)
+    assert torch.equal(stream.uniform(7), expected)
+
+
+def test_oneDNN_is_chosen_only_where_it_is_exact() -> None:
+    with using_precision("auto", CPU):
+        a, b = (torch.randn(1, *shape, generator=_stream(1)) for shape in ((64, 900), (900, 32)))
+        error = (torch.bmm(a, b) - torch.bmm(a.double(), b.double())).abs().max()
+    assert float(error) < 1e-4 * 900**0.5
 
 
 def test_categories_are_drawn_by_their_softmax() -> None:
