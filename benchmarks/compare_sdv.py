@@ -91,7 +91,7 @@ def _run_once(name: str, parts: Parts, spec: Any, seed: int, threads: int, home:
         "threads": threads,
         "rows": parts.train.n_rows,
         **{figure: round(value, 4) for figure, value in judge(parts, synthetic).items()},
-        "machine": _machine(),
+        "machine": describe_machine(),
     }
     write_json(path, {"model": spec.name, "runs": [*_runs(path), run]})
     print(spec.name, {part: run[part] for part in (*key, *FIGURES) if part in run}, flush=True)
@@ -251,7 +251,7 @@ def _recorded(home: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     packages = ("synthfactory", "torch", "numpy", "scikit-learn", "sdv", "ctgan", "sdmetrics")
     return {
         "processor": _processor(),

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from synthfactory.generators import Bootstrap as Bootstrap
     from synthfactory.generators import Independent as Independent
     from synthfactory.generators import SDVGaussianCopula as SDVGaussianCopula
+    from synthfactory.generators import from_ctgan as from_ctgan
     from synthfactory.generators import load_model as load_model
     from synthfactory.tables import Column as Column
     from synthfactory.tables import Schema as Schema
@@ -49,6 +50,7 @@ _HOME = {
         "SDVCTGAN",
         "SDVTVAE",
         "SDVGaussianCopula",
+        "from_ctgan",
         "load_model",
     ),
     "evaluation": ("Evaluation", "Findings", "Measurement", "evaluate"),

@@ -128,7 +128,8 @@ def _submit(
     trains them together where that is faster; what it leaves is fitted run by run.
     """
     last: dict[str, Future[str]] = {}
-    for number, group in enumerate(_groups(todo)):
+    n_workers = max(1, len(client.scheduler_info()["workers"]))
+    for number, group in enumerate(_groups(todo, n_workers, models_per_fit)):
         together: Future[str] | None = None
         for stage in factory.STAGES:
             if stage == "fit" and len(group) > 1:
@@ -149,16 +150,28 @@ def _submit(
     return last
 
 
-def _groups(todo: Sequence[Run]) -> list[list[Run]]:
-    """Runs that may be trained together; others are alone."""
+def _groups(todo: Sequence[Run], n_workers: int, at_once: int | None) -> list[list[Run]]:
+    """Runs that may be trained together, spread over the workers; others are alone.
+
+    A worker trains a group in one step, so that as many groups as workers keep all GPUs busy.
+    """
     groups: dict[str, list[Run]] = {}
     for run in todo:
         generator = run.order.generator
-        alone = not isinstance(generator, NeuralGenerator) or generator.patience > 0
+        alone = (
+            not isinstance(generator, NeuralGenerator)
+            or generator.patience > 0
+            or generator.ranks > 1
+        )
         order = run.folder.name if alone else dataclasses.replace(run.order, seed=0).to_dict()
         key = artifacts.digest_json({"order": order, "table": run.table_digest})
         groups.setdefault(key, []).append(run)
-    return list(groups.values())
+    return [
+        group[start : start + size]
+        for group in groups.values()
+        for size in [at_once or -(-len(group) // n_workers)]
+        for start in range(0, len(group), size)
+    ]
 
 
 def _fit_after(previous: object, runs: Sequence[Run], at_once: int | None) -> str:

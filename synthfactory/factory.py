@@ -21,7 +21,7 @@ from typing import Any
 from synthfactory import artifacts, certification, generators, journal, release, seeds
 from synthfactory.certification import IssuerKey
 from synthfactory.errors import StageError, SynthfactoryError
-from synthfactory.journal import Reporter
+from synthfactory.journal import Curve, Reporter
 from synthfactory.order import Order
 from synthfactory.run import Outcome, Run
 from synthfactory.tables import quality_report, split_report
@@ -55,10 +55,10 @@ def split(run: Run, work: Path, report: Reporter) -> None:
 
 def fit(run: Run, work: Path, report: Reporter) -> None:
     """Let the generator learn from the train part; an interrupted fit goes on where it was."""
-    losses: list[dict[str, float]] = []
+    curve = Curve(run.folder)
 
     def listen(progress: generators.Progress) -> None:
-        losses.append({"step": progress.step, **progress.losses})
+        curve({"step": progress.step, **progress.losses})
         report("fit", progress.step / progress.steps, progress.in_words)
 
     model = run.order.generator.fit(
@@ -69,7 +69,7 @@ def fit(run: Run, work: Path, report: Reporter) -> None:
         callback=listen,
         checkpoint=run.checkpoint,
     )
-    _save_fit(model, losses, work)
+    _save_fit(model, curve.reports, work)
 
 
 def fit_together(runs: Sequence[Run], at_once: int | None) -> None:
@@ -239,6 +239,7 @@ def perform(stage: str, run: Run) -> str:
         journal.clear_failure(run.folder)
         if stage == "fit":
             run.checkpoint.unlink(missing_ok=True)
+            (run.folder / journal.CURVE_FILE).unlink(missing_ok=True)
     except SynthfactoryError as error:
         journal.write_failure(run.folder, stage, error)
         raise

@@ -6,6 +6,7 @@ same on a laptop and across a cluster's nodes, for a watcher who came late, and 
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import resource
@@ -25,6 +26,7 @@ STAGES = ("split", "fit", "sample", "evaluate", "decide")
 ORDER_FILE = "order.json"
 PROGRESS_FILE = "progress.json"
 FAILURE_FILE = "failure.json"
+CURVE_FILE = "fit.losses.jsonl"
 STALE_AFTER_S = 60.0
 _WRITE_EVERY_S = 0.5
 
@@ -71,6 +73,24 @@ class Reporter:
                 "pid": os.getpid(),
             },
         )
+
+
+class Curve:
+    """The losses of a fit while it goes on: a line of JSON per report, flushed at once.
+
+    A fit that continues tells the reports of before again, so the file always begins anew.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.reports: list[dict[str, float]] = []
+        self._path = folder / CURVE_FILE
+        self._path.unlink(missing_ok=True)
+
+    def __call__(self, report: dict[str, float]) -> None:
+        """Add a report."""
+        self.reports.append(report)
+        with self._path.open("a") as file:
+            file.write(json.dumps(report) + "\n")
 
 
 def read_progress(folder: Path) -> Progress | None:

@@ -10,7 +10,8 @@
       evaluate/       the findings
       decide/         the verdict, report.json and report.html
       release/        what may leave the house: only when certified
-      progress.json, failure.json, fit.checkpoint.safetensors (while a fit is unfinished)
+      progress.json, failure.json
+      fit.checkpoint.safetensors, fit.losses.jsonl (while a fit is unfinished)
 
 The five middle folders are stages: each is absent or whole, with a ``DONE.json`` that lists the
 digests of its files.

@@ -91,7 +91,17 @@ def parser() -> argparse.ArgumentParser:
     sample.add_argument("--seed", type=_count, default=0, help="another seed draws other rows")
     sample.add_argument("-o", "--output", type=Path, help="default: RUN/samples/<rows>-s<seed>")
     sample.add_argument(
-        "--where", action="append", default=[], metavar="COLUMN=VALUE", help="only such rows"
+        "--where",
+        action="append",
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="only such rows; a range of a numeric column as age=30..40, open as age=30..",
+    )
+    sample.add_argument(
+        "--shortfall",
+        choices=("error", "warn"),
+        default="error",
+        help="what to do when too few rows meet the conditions; warn keeps those that do",
     )
     sample.set_defaults(verb=_lazily("sample"))
 

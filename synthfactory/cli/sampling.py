@@ -15,7 +15,13 @@ REQUEST_FILE = "request.json"
 
 
 def sample_parts(
-    run: Path, output: Path, *, n_rows: int, seed: int, conditions: Mapping[str, str]
+    run: Path,
+    output: Path,
+    *,
+    n_rows: int,
+    seed: int,
+    conditions: Mapping[str, str],
+    shortfall: str = "error",
 ) -> tuple[int, int]:
     """Write ``n_rows`` rows as Parquet parts under ``output``; return (written, kept).
 
@@ -37,6 +43,7 @@ def sample_parts(
         "rows": n_rows,
         "seed": seed,
         "where": dict(conditions),
+        "shortfall": shortfall,
     }
     note = output / REQUEST_FILE
     if note.exists() and read_json(note) != request:
@@ -61,6 +68,7 @@ def sample_parts(
                 shard=shard.index,
                 first_row=shard.first_row,
                 conditions=conditions or None,
+                shortfall=shortfall,
             ).write_parquet(path)
         written += 1
     return written, kept

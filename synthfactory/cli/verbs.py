@@ -79,6 +79,7 @@ def sample(arguments: argparse.Namespace) -> int:
         n_rows=arguments.rows,
         seed=arguments.seed,
         conditions=conditions,
+        shortfall=arguments.shortfall,
     )
     console().print(Text(f"{written} parts written, {kept} were there: {output}"))
     console().print(Text("These rows were not evaluated: no certificate covers them."))

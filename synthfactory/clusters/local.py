@@ -67,6 +67,8 @@ class Local:
         import dask
         from distributed import Client, LocalCluster
 
+        from synthfactory.clusters.gpus import OwnGPUs, visible_gpus
+
         settings: dict[str, Any] = {
             # A fit holds a worker for minutes: never take its queue away or call it dead.
             "distributed.scheduler.work-stealing": False,
@@ -94,6 +96,7 @@ class Local:
             ) as cluster,
             Client(cluster) as client,
         ):
+            client.register_plugin(OwnGPUs(len(cluster.workers), *visible_gpus()))
             yield client
 
 

@@ -12,6 +12,7 @@ from synthfactory.generators.base import Progress as Progress
 from synthfactory.generators.base import check_conditions as check_conditions
 from synthfactory.generators.ctgan import CTGAN as CTGAN
 from synthfactory.generators.ctgan import CTGANModel
+from synthfactory.generators.exchange import from_ctgan as from_ctgan
 from synthfactory.generators.floors import Bootstrap as Bootstrap
 from synthfactory.generators.floors import BootstrapModel, IndependentModel
 from synthfactory.generators.floors import Independent as Independent

@@ -116,6 +116,7 @@ class Model(abc.ABC):
         first_row: int = 0,
         conditions: Mapping[str, Any] | None = None,
         threads: int | None = None,
+        shortfall: str = "error",
     ) -> Table:
         """Draw rows.
 
@@ -132,6 +133,9 @@ class Model(abc.ABC):
             ``(least, greatest)`` of numeric columns, too.
         threads
             Processor threads of neural models; None for all.  They do not change the rows.
+        shortfall
+            What a neural model does when a thousand draws for each row did not give enough rows
+            that meet the conditions: ``error``, or ``warn`` and return those that were found.
 
         Raises
         ------

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -45,8 +45,9 @@ from synthfactory.generators.layout import Layout
 from synthfactory.generators.networks import Critic, Residual, Shapes
 from synthfactory.generators.neural import NeuralGenerator, NeuralTrainer
 from synthfactory.generators.noise import Noise, Reader, block_of
+from synthfactory.generators.peers import ALONE, Peers
 from synthfactory.generators.precision import matrix_dtype
-from synthfactory.generators.representation import Representation
+from synthfactory.generators.representation import Representation, Rows
 from synthfactory.generators.sampling import NeuralModel, Wanted
 from synthfactory.seeds import torch_stream
 
@@ -60,8 +61,9 @@ class CTGAN(NeuralGenerator):
 
     Parameters
     ----------
-    epochs, max_minutes, batch_size, embedding_dim, calibrate, precision, patience
-        As in `NeuralGenerator`; ``batch_size`` is a multiple of ``pac``.
+    epochs, max_minutes, batch_size, embedding_dim, calibrate, precision, patience, ranks
+        As in `NeuralGenerator`; ``batch_size`` is a multiple of
+        ``ranks * pac``.
     pac
         Rows that the discriminator judges together.
     generator_dims, discriminator_dims
@@ -112,10 +114,12 @@ class CTGAN(NeuralGenerator):
                 )
         for name in ("generator_dims", "discriminator_dims"):
             object.__setattr__(self, name, expect_widths("generator", name, getattr(self, name)))
-        if self.batch_size % self.pac:
+        unit = self.pac * self.ranks
+        if self.batch_size % unit:
+            each = f", for each of {self.ranks} ranks," if self.ranks > 1 else ","
             raise OrderError(
-                f"generator.batch_size: expected a multiple of pac={self.pac}, got "
-                f"{self.batch_size}; use {max(1, self.batch_size // self.pac) * self.pac}."
+                f"generator.batch_size: expected a multiple of pac={self.pac}{each} got "
+                f"{self.batch_size}; use {max(1, self.batch_size // unit) * unit}."
             )
 
 
@@ -137,9 +141,10 @@ class CTGANTrainer(NeuralTrainer):
         deck: Deck,
         seeds: Sequence[int],
         device: torch.device,
+        peers: Peers = ALONE,
     ) -> None:
         self._spec, self._layout, self._deck = spec, layout, deck
-        self._representations, self._seeds = representations, seeds
+        self._representations, self._seeds, self._peers = representations, seeds, peers
         self._features = Features(layout, device)
         self._heads = Heads(layout, device)
         self._generator = _generator(spec, layout, self._features.n_conditions)
@@ -195,7 +200,7 @@ class CTGANTrainer(NeuralTrainer):
             members = range(layout.n_members)
             places = [self._places(member, n_uniform, n_drawn) for member in members]
         return Noise(
-            self._seeds,
+            self._peers.streams(self._seeds),
             "ctgan",
             n_normal=n_normal,
             n_uniform=n_uniform,
@@ -268,6 +273,7 @@ class CTGANTrainer(NeuralTrainer):
         share_K1G = chance.uniform(1, n_pacs)
         masks = self._masks(chance, 3 * n_pacs)
         losses = self._critic.learn(self.critic, x_KFP3G, share_K1G, masks)
+        self._peers.average(self.critic.grads)
         self._critic_adam.step()
         return pairs_KB, logits_KWB, x_KFP3G, losses
 
@@ -282,6 +288,7 @@ class CTGANTrainer(NeuralTrainer):
             condition_K = self._follow(logits_KWB, pairs_KB, self._conditions, d_KWB)
         d_KOB = self._heads.backward(self.generator, d_KWB)
         self._generator.backward(self.generator, d_KOB)
+        self._peers.average(self.generator.grads)
         self._generator_adam.step()
         return adversary_K, condition_K
 
@@ -360,7 +367,7 @@ class CTGANTrainer(NeuralTrainer):
         self._critic_adam.slow_down(factor)
 
     @torch.no_grad()
-    def finish(self, member: int) -> CTGANModel:
+    def finish(self, member: int, rows: Rows | None = None) -> CTGANModel:
         """The model: averaged weights, batch statistics of their own, marginals calibrated."""
         layout = self._layout.member(member)
         flat = self._own_weights(member, layout)
@@ -370,7 +377,7 @@ class CTGANTrainer(NeuralTrainer):
         if not self._spec.calibrate:
             return model
         stream = torch_stream(self._seeds[member], "calibration", device=flat.values.device)
-        rows = self._deck.of_member(member)
+        rows = self._deck.of_member(member) if rows is None else rows
         weights, representation = calibrate(model, representation, rows, stream)
         return CTGANModel(self._spec, representation, weights)
 
@@ -503,3 +510,9 @@ class CTGANModel(NeuralModel):
         network = _generator(self.spec, self.layout, features.n_conditions)
         shapes = {**network.shapes, **Heads(self.layout, torch.device("cpu")).shapes}
         return network.folded(shapes)
+
+    def to_ctgan(self) -> Any:
+        """This model as a ``ctgan.CTGAN``; see `synthfactory.generators.exchange.to_ctgan`."""
+        from synthfactory.generators.exchange import to_ctgan
+
+        return to_ctgan(self)

@@ -94,6 +94,7 @@ class IndependentModel(Model):
         first_row: int = 0,
         conditions: Mapping[str, Any] | None = None,
         threads: int | None = None,
+        shortfall: str = "error",
     ) -> Table:
         """Draw rows; see `Model.sample`.  A condition fixes its column."""
         check_count(n_rows)
@@ -193,6 +194,7 @@ class BootstrapModel(Model):
         first_row: int = 0,
         conditions: Mapping[str, Any] | None = None,
         threads: int | None = None,
+        shortfall: str = "error",
     ) -> Table:
         """Draw training rows with replacement; see `Model.sample`."""
         check_count(n_rows)

@@ -92,11 +92,16 @@ class ColumnModes:
 
     def decode(self, scalars: Floats, modes: Codes) -> Floats:
         """Values of scalars and modes, NaN for "missing"; the inverse of `encode`."""
-        # One table over all sorts of modes: value = centre + scalar * reach.
-        centres = np.concatenate([self.means, self.spikes, [np.nan] * self.nullable])
-        reaches = np.concatenate([SPREAD * self.stds, np.zeros(len(centres) - len(self.stds))])
+        centres, reaches = self.places
         values: Floats = centres[modes] + scalars * reaches[modes]
         return values
+
+    @property
+    def places(self) -> tuple[Floats, Floats]:
+        """**Shape** (n_modes,) each: a value is ``centres[mode] + scalar * reaches[mode]``."""
+        centres = np.concatenate([self.means, self.spikes, [np.nan] * self.nullable])
+        reaches = np.concatenate([SPREAD * self.stds, np.zeros(len(centres) - len(self.stds))])
+        return centres, reaches
 
     def _draw_gaussian(self, x: Floats, chance: np.random.Generator) -> Codes:
         logs = _log_densities(x, self.weights, self.means, self.stds)

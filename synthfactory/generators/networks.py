@@ -460,16 +460,20 @@ class Perceptron:
                 fill_uniform(value[f"{name}.bias"], n_in, stream)
 
     def forward(self, flat: Flat, x_KIB: Tensor) -> Tensor:
-        """**Shape** (K, n_in, B) to (K, n_out, B); keeps what `backward` needs."""
+        """**Shape** (K, n_in, B) to (K, n_out, B); keeps what `backward` needs.
+
+        At lower precision everything between the first and the last layer is of that precision.
+        """
         self._inputs = []
+        x_KIB = x_KIB.to(flat.matrix[f"{self._names[0]}.weight"].dtype)
         for place, name in enumerate(self._names):
             if place:
                 x_KIB = torch.relu_(x_KIB)
             self._inputs.append(x_KIB)
-            weight = flat.matrix[f"{name}.weight"]
-            bias = flat.value[f"{name}.bias"] if self._has_bias(place) else None
-            x_KIB = _affine(bias, weight, x_KIB, weight.dtype)
-        return x_KIB
+            x_KIB = torch.bmm(flat.matrix[f"{name}.weight"], x_KIB)
+            if self._has_bias(place):
+                x_KIB.add_(flat.matrix[f"{name}.bias"].unsqueeze(2))
+        return x_KIB.float()
 
     def backward(self, flat: Flat, d_KOB: Tensor, *, to_input: bool = False) -> Tensor:
         """Write the gradients of the weights; returns the input's, when it is asked for."""
@@ -477,13 +481,14 @@ class Perceptron:
             weight = flat.matrix[f"{name}.weight"]
             inputs = self._inputs[place]
             if self._has_bias(place):
-                torch.sum(d_KOB, dim=2, out=flat.grad[f"{name}.bias"])
+                torch.sum(d_KOB, dim=2, dtype=torch.float32, out=flat.grad[f"{name}.bias"])
+            d_KOB = d_KOB.to(weight.dtype)
             set_product(flat.grad[f"{name}.weight"], d_KOB, inputs.transpose(1, 2), weight.dtype)
             if place or to_input:
-                d_KOB = product(weight.transpose(1, 2), d_KOB, weight.dtype)
+                d_KOB = torch.bmm(weight.transpose(1, 2), d_KOB)
             if place:
                 d_KOB = torch.ops.aten.threshold_backward(d_KOB, inputs, 0.0)
-        return d_KOB
+        return d_KOB.float()
 
     def apply(self, weights: Mapping[str, Tensor], x_IB: Tensor) -> Tensor:
         """**Shape** (n_in, B) to (n_out, B), of the weights of one member."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from synthfactory import __version__
 from synthfactory.artifacts import digest_json
@@ -21,11 +22,13 @@ from synthfactory.generators.base import (
     expect_flag,
     expect_number,
 )
+from synthfactory.generators.distributed import devices_of, train_on_ranks
 from synthfactory.generators.drawing import Deck
 from synthfactory.generators.holdout import Judge, hold_out
 from synthfactory.generators.layout import Layout
+from synthfactory.generators.peers import ALONE, Peers
 from synthfactory.generators.precision import expect_precision, using_precision
-from synthfactory.generators.representation import Representation
+from synthfactory.generators.representation import Representation, Rows
 from synthfactory.generators.training import (
     Checkpoint,
     Course,
@@ -36,13 +39,22 @@ from synthfactory.generators.training import (
 )
 from synthfactory.tables import Table
 
+# Batch normalisation needs two rows to compare.
+MIN_BATCH = 2
+
 
 class NeuralTrainer(Trainer):
     """A trainer that becomes models."""
 
     @abc.abstractmethod
-    def finish(self, member: int) -> Model:
-        """The model of one member, as it is now."""
+    def finish(self, member: int, rows: Rows | None = None) -> Model:
+        """The model of one member, as it is now.
+
+        Parameters
+        ----------
+        rows
+            Those whose marginals it is to have; None for those that it is trained on.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +78,11 @@ class NeuralGenerator(Generator):
     patience
         Stop after this many of 25 judgements on held-out rows without improvement, and return to
         the best; 0 to train to the end on every row.
+    ranks
+        Processes of this machine that train the one model together, each with its share of the
+        rows on a GPU of its own (`synthfactory.generators.distributed`): for tables that are too
+        large for one GPU.  Each takes ``batch_size / ranks`` rows of a step, and its part of the
+        threads; another number changes the result.
     """
 
     trainer: ClassVar[Any]
@@ -77,17 +94,24 @@ class NeuralGenerator(Generator):
     calibrate: bool = True
     precision: str = "auto"
     patience: int = 0
+    ranks: int = 1
 
     def __post_init__(self) -> None:
         for name in ("epochs", "embedding_dim"):
             expect_number("generator", name, getattr(self, name), minimum=1, integer=True)
-        # Batch normalisation needs two rows to compare.
-        expect_number("generator", "batch_size", self.batch_size, minimum=2, integer=True)
+        expect_number("generator", "batch_size", self.batch_size, minimum=MIN_BATCH, integer=True)
         if self.max_minutes is not None:
             expect_number("generator", "max_minutes", self.max_minutes, minimum=0, above=True)
         expect_flag("generator", "calibrate", self.calibrate)
         expect_precision("generator", self.precision)
         expect_number("generator", "patience", self.patience, minimum=0, integer=True)
+        expect_number("generator", "ranks", self.ranks, minimum=1, integer=True)
+        if self.batch_size % self.ranks or self.batch_size < MIN_BATCH * self.ranks:
+            share = max(MIN_BATCH, self.batch_size // self.ranks)
+            raise OrderError(
+                f"generator.batch_size: expected a multiple of ranks={self.ranks}, with at least "
+                f"{MIN_BATCH} rows for each, got {self.batch_size}; use {share * self.ranks}."
+            )
 
     def steps(self, n_rows: int) -> int:
         """Steps of a fit on this many rows."""
@@ -105,23 +129,83 @@ class NeuralGenerator(Generator):
     ) -> Any:
         """Learn ``table``; see `Generator.fit`."""
         check_learnable(table)
-        place = find_device(device)
+        places = devices_of(device, self.ranks)
         learnt, held = hold_out(table, seed=seed) if self.patience else (table, None)
+        self._check_shares(learnt)
         representation = Representation.fit(learnt)
         rows = representation.encode(learnt, seed=seed)
-        with using_threads(threads), using_precision(self.precision, place):
-            trainer = self._trainer([representation], Deck([rows], place), [seed], place)
-            judge = None if held is None else Judge(held, seed=seed)
-            train(
-                trainer,
-                steps=self.steps(len(rows)),
-                max_minutes=self.max_minutes,
+        judge = None if held is None else Judge(held, seed=seed)
+        kept = self._checkpoint(checkpoint, learnt, seed, places[0], threads)
+        if self.ranks > 1:
+            weights = train_on_ranks(
+                self,
+                representation,
+                rows,
+                seed=seed,
+                devices=places,
+                threads=threads,
                 callback=callback,
-                checkpoint=self._checkpoint(checkpoint, learnt, seed, place, threads),
-                judge=None if judge is None else lambda: judge(trainer.finish(0)),
-                patience=self.patience,
+                checkpoint=kept,
+                judge=judge,
             )
+            return self._finish(representation, rows, weights, seed, places[0], threads)
+        with using_threads(threads), using_precision(self.precision, places[0]):
+            deck = Deck([rows], places[0])
+            trainer = self._trainer([representation], deck, [seed], places[0])
+            self._train(trainer, self.steps(len(rows)), callback, kept, judge)
             return trainer.finish(0)
+
+    def _train(
+        self,
+        trainer: NeuralTrainer,
+        steps: int,
+        callback: Callback | None,
+        checkpoint: Checkpoint | None,
+        judge: Judge | None,
+        peers: Peers = ALONE,
+    ) -> None:
+        train(
+            trainer,
+            steps=steps,
+            max_minutes=self.max_minutes,
+            callback=callback,
+            checkpoint=checkpoint,
+            judge=None if judge is None else lambda: judge(trainer.finish(0)),
+            patience=self.patience,
+            peers=peers,
+        )
+
+    def _check_shares(self, table: Table) -> None:
+        if self.ranks > 1 and table.n_rows < self.batch_size:
+            raise OrderError(
+                f"generator.ranks: expected a table of at least batch_size={self.batch_size} rows "
+                f"to divide among {self.ranks} ranks, got {table.n_rows}; set ranks=1."
+            )
+
+    def _finish(
+        self,
+        representation: Representation,
+        rows: Rows,
+        weights: Mapping[str, Tensor],
+        seed: int,
+        device: torch.device,
+        threads: int,
+    ) -> Any:
+        """The model of weights that ranks have trained, with the marginals of all rows.
+
+        It is finished on the processor, where all rows are, and then taken to the first GPU.
+        """
+        cpu = torch.device("cpu")
+        few = Rows(
+            scalars_BM=rows.scalars_BM[: self.batch_size],
+            codes_BS=rows.codes_BS[: self.batch_size],
+        )
+        with using_threads(threads), using_precision(self.precision, cpu):
+            trainer = self._trainer([representation], Deck([few], cpu), [seed], cpu)
+            trainer.restore({**trainer.tensors, **weights})
+            model: Any = trainer.finish(0, rows)
+        there = {name: value.to(device) for name, value in model.weights.items()}
+        return type(model)(self, model.representation, there)
 
     def _trainer(
         self,
@@ -129,9 +213,12 @@ class NeuralGenerator(Generator):
         deck: Deck,
         seeds: Sequence[int],
         device: torch.device,
+        peers: Peers = ALONE,
     ) -> NeuralTrainer:
         layout = Layout.of(representations)
-        made: NeuralTrainer = self.trainer(self, layout, representations, deck, seeds, device)
+        made: NeuralTrainer = self.trainer(
+            self, layout, representations, deck, seeds, device, peers
+        )
         return made
 
     def _checkpoint(
@@ -199,12 +286,14 @@ def fit_ensemble(
     Raises
     ------
     OrderError
-        For no members, or with ``patience``, which would stop each at another step.
+        For no members, with ``patience``, which would stop each at another step, or with
+        ``ranks``, by which many processes train one model.
     """
     if not members:
         raise OrderError("members: expected at least one pair of row numbers and seed, got none.")
     if spec.patience:
         raise OrderError("An ensemble trains all members equally long: set patience=0.")
+    _check_one_process(spec)
     place = find_device(device)
     size = at_once or (len(members) if place.type == "cuda" else 1)
     expect_number("ensemble", "at_once", size, minimum=1, integer=True)
@@ -230,8 +319,10 @@ def fit_tables(
     Raises
     ------
     OrderError
-        When the tables' schemas differ, or one of them has fewer rows than a batch.
+        When the tables' schemas differ, one of them has fewer rows than a batch, or with
+        ``ranks``.
     """
+    _check_one_process(spec)
     alone = {"device": device, "threads": threads}
     if len(tables) == 1:
         return [spec.fit(tables[0], seed=seeds[0], callback=callback, **alone)]  # type: ignore[arg-type]
@@ -258,6 +349,14 @@ def fit_tables(
     for member in course.failed:
         models[member] = spec.fit(tables[member], seed=seeds[member], **alone)  # type: ignore[arg-type]
     return [models[member] for member in range(len(tables))]
+
+
+def _check_one_process(spec: NeuralGenerator) -> None:
+    if spec.ranks > 1:
+        raise OrderError(
+            f"An ensemble is many models in one process, ranks={spec.ranks} is one model in many "
+            "processes: set ranks=1, or fit each model on its own."
+        )
 
 
 def _train_members(

@@ -92,13 +92,17 @@ class Representation:
         return Rows(scalars_BM=torch.from_numpy(scalars), codes_BS=torch.from_numpy(codes))
 
     def numbers(self, rows: Rows) -> npt.NDArray[np.float64]:
-        """**Shape** (B, M): the numeric columns, NaN where missing; neither clipped nor rounded."""
-        scalars = rows.scalars_BM.double().cpu().numpy()
-        codes = rows.codes_BS.cpu().numpy()
-        numbers = np.empty((len(codes), self.n_numeric), order="F")
+        """**Shape** (B, M): the numeric columns, NaN where missing; neither clipped nor rounded.
+
+        Computed where the rows are, in double precision.
+        """
+        device = rows.codes_BS.device
+        numbers_MB = torch.empty(self.n_numeric, len(rows), dtype=torch.float64, device=device)
         for place, column in enumerate(self.modes):
-            numbers[:, place] = column.decode(scalars[:, place], codes[:, place])
-        return numbers
+            centres, reaches = (torch.from_numpy(part).to(device) for part in column.places)
+            modes = rows.codes_BS[:, place]
+            numbers_MB[place] = centres[modes] + rows.scalars_BM[:, place] * reaches[modes]
+        return numbers_MB.cpu().numpy().T
 
     def decode(self, rows: Rows, *, seed: int, first_row: int) -> Table:
         """Rows as a table."""

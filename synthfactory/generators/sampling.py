@@ -24,6 +24,7 @@ from synthfactory.errors import OrderError, ShortfallWarning
 from synthfactory.generators.base import Model, check_conditions, check_count, read_range
 from synthfactory.generators.layout import Layout
 from synthfactory.generators.networks import Shapes
+from synthfactory.generators.precision import using_precision
 from synthfactory.generators.representation import Representation, Rows
 from synthfactory.generators.store import load_weights, save_weights
 from synthfactory.generators.training import using_threads
@@ -150,24 +151,14 @@ class NeuralModel(Model):
         threads: int | None = None,
         shortfall: str = "error",
     ) -> Table:
-        """Draw rows; see `Model.sample`.
-
-        Parameters
-        ----------
-        conditions
-            Levels by discrete column, and ranges ``(least, greatest)`` by numeric column.
-        threads
-            Processor threads; None for all of them.  They do not change the rows.
-        shortfall
-            What to do when a thousand draws for each row did not give enough: ``error``, or
-            ``warn`` and return those that were found.
-        """
+        """Draw rows; see `Model.sample`."""
         check_count(n_rows)
         if shortfall not in SHORTFALLS:
             raise OrderError(f"shortfall: expected error or warn, got {shortfall!r}.")
         wanted = Wanted.of(self.schema, conditions)
         address = derive(seed, "sample", shard)
-        with using_threads(1):
+        # A fit at lower precision is sampled at full precision all the same.
+        with using_threads(1), using_precision("auto", self.weights["head.bias"].device):
             rows = self._collect(n_rows, wanted, address, threads, shortfall)
         return self.representation.decode(
             rows, seed=derive(seed, "identifiers"), first_row=first_row
@@ -258,20 +249,16 @@ def batch_of_none(layout: Layout) -> Rows:
 def draw_codes(layout: Layout, logits_WB: Tensor, stream: torch.Generator) -> Tensor:
     """**Shape** (S, B): for each span a code, drawn by the softmax of its logits.
 
-    The largest of logit plus Gumbel noise is such a draw (Jang et al. 2017, arXiv 1611.01144,
-    equation 1).
+    By inversion: one uniform number per span finds its place among the cumulated weights.  The
+    numbers are above 0, so that a code without weight is never drawn.
     """
-    first = layout.n_numeric
-    noise = torch.rand(
-        logits_WB.shape[0] - first, logits_WB.shape[1], generator=stream, device=logits_WB.device
-    )
-    # A uniform draw may be exactly 0, whose double logarithm is infinite.
-    noise = noise.clamp_(min=1e-20).log_().neg_().clamp_(min=1e-20).log_()
-    noisy = torch.sub(logits_WB[first:], noise, out=noise)
-    codes = torch.empty(len(layout.sizes), noisy.shape[1], dtype=torch.int64, device=noisy.device)
+    n_spans, n_rows = len(layout.sizes), logits_WB.shape[1]
+    places_SB = 1.0 - torch.rand(n_spans, n_rows, generator=stream, device=logits_WB.device)
+    codes_SB = torch.empty(n_spans, n_rows, dtype=torch.int64, device=logits_WB.device)
     for group in layout.groups:
-        part = noisy[group.start - first : group.rows.stop - first]
-        drawn = part.unflatten(0, (group.count, group.size)).argmax(dim=1)
         spans = [place for place, size in enumerate(layout.sizes) if size == group.size]
-        codes[spans] = drawn
-    return codes
+        part = logits_WB[group.rows].unflatten(0, (group.count, group.size))
+        cumulated = (part - part.amax(dim=1, keepdim=True)).exp_().cumsum(dim=1)
+        wanted = places_SB[spans].unsqueeze(1) * cumulated[:, -1:]
+        codes_SB[spans] = (cumulated < wanted).sum(dim=1)
+    return codes_SB

@@ -2,6 +2,9 @@
 
 A trainer knows how to make a step; the loop knows when to stop, what to write down, and what to do
 when a loss is no number any more.
+
+When a fit has several ranks, each runs this loop.  What the loop decides follows from the number of
+the step, from losses averaged over the ranks, or from what rank 0 sees; so all decide the same.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,13 +29,15 @@ from torch import Tensor
 from synthfactory.artifacts import write_atomic
 from synthfactory.errors import OrderError, TrainingError
 from synthfactory.generators.base import Callback, Progress
+from synthfactory.generators.peers import ALONE, Peers
 
 REPORTS = 200
 SNAPSHOTS = 20
 CHECKS = 25
 MAX_ROLLBACKS = 5
 SLOWER = 0.5
-WARM_UP_STEPS = 3
+WARM_UPS = 2
+STEPS_BETWEEN_CLOCKS = 32
 
 
 class Trainer(abc.ABC):
@@ -45,9 +50,13 @@ class Trainer(abc.ABC):
         waits for a number.
     block
         Steps that `prepare` makes ready at once.
+    own_names
+        How the names of those `tensors` begin that every rank has of its own: streams of chance and
+        losses.  All others are equal.
     """
 
     loss_names: ClassVar[tuple[str, ...]]
+    own_names: ClassVar[tuple[str, ...]] = ("noise/", "report/")
     losses: Tensor
     block: int = 1
 
@@ -143,6 +152,7 @@ def train(
     judge: Callable[[], float] | None = None,
     patience: int = 0,
     stops: Mapping[int, Callable[[Course], None]] | None = None,
+    peers: Peers = ALONE,
 ) -> Course:
     """Make steps until the planned number is reached, the time is up, or nothing improves.
 
@@ -164,6 +174,9 @@ def train(
         Stop after this many judgements without improvement, and go back to the best.
     stops
         What to do when a step is reached: a member of an ensemble may end before others.
+    peers
+        The ranks that train the same weights; each calls this function with equal arguments.  Rank
+        0 reads the clock, judges, and writes the checkpoint.
 
     Returns
     -------
@@ -175,11 +188,11 @@ def train(
     TrainingError
         When a loss is no finite number even after five returns at ever lower learning rates.
     """
-    course, best = _resume(trainer, checkpoint)
+    course, best = _resume(trainer, checkpoint, peers)
     if callback is not None:
         for report in course.reports:
             callback(Progress(**{**report, "steps": steps}))
-    run = Runner(trainer)
+    run = Runner(trainer, peers)
     before_s = course.seconds - time.monotonic()
     every = _multiple(steps // REPORTS, trainer.block)
     check = _multiple(steps // CHECKS, every)
@@ -193,14 +206,18 @@ def train(
         course.step += count
         course.since += count
         course.seconds = before_s + time.monotonic()
-        late = max_minutes is not None and course.seconds > 60.0 * max_minutes
+        told = course.step % every == 0 or course.step == steps
+        late = due = False
+        if told or peers.size == 1 or course.step % STEPS_BETWEEN_CLOCKS < count:
+            late, due = _look_at_clock(course, max_minutes, checkpoint, written_s, peers)
         ended = course.step == steps or late
-        if course.step % every == 0 or ended:
-            wild = _report(trainer, course, steps, callback)
+        if told or ended:
+            wild = _report(trainer, course, steps, callback, peers)
             if wild and trainer.losses.shape[1] == 1:
                 course = _roll_back(trainer, good, course, wild[0])
-                run = Runner(trainer)
+                run = Runner(trainer, peers)
                 continue
+            peers.check_equal(trainer.learnt.values(), course.step)
             if course.step % keep == 0 and not course.failed:
                 good = (
                     dataclasses.replace(course, reports=list(course.reports)),
@@ -209,13 +226,13 @@ def train(
         if stops and course.step in stops:
             stops[course.step](course)
         if judge is not None and patience and (course.step % check == 0 or ended):
-            score = judge()
+            (score,) = peers.of_first(lambda: [judge()])
             if score > course.best_score:
                 course.best_score, course.best_step = score, course.step
                 best = {name: value.clone() for name, value in trainer.learnt.items()}
             ended = ended or course.step - course.best_step >= patience * check
-        if checkpoint and not ended and time.monotonic() - written_s >= checkpoint.every_s:
-            _write(checkpoint, trainer, course, best)
+        if checkpoint and due and not ended:
+            _write(checkpoint, trainer, course, best, peers)
             written_s = time.monotonic()
         if ended:
             break
@@ -224,45 +241,66 @@ def train(
     return course
 
 
+Capture = Callable[[Callable[[], None]], Callable[[], None]]
+
+
 class Runner:
     """Makes the steps of a block: one by one, or recorded once and replayed as a CUDA graph.
 
     A step of a small network launches hundreds of tiny kernels; on a GPU launching takes longer
-    than computing.  A graph of a whole block is launched at once.  ROCm takes the plain path.
+    than computing.  A graph of a whole block is launched at once.  ROCm takes the plain path, and
+    so do several ranks, whose steps exchange gradients.
+
+    Parameters
+    ----------
+    capture
+        Records a function once and gives what replays it; None for `cuda_graph` where it works.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(
+        self, trainer: Trainer, peers: Peers = ALONE, capture: Capture | None = None
+    ) -> None:
         self._trainer = trainer
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._record = trainer.losses.is_cuda and torch.version.hip is None
+        self._replay: Callable[[], None] | None = None
+        on_gpu = trainer.losses.is_cuda and torch.version.hip is None
+        self._capture = cuda_graph if capture is None and on_gpu and peers.size == 1 else capture
 
     def __call__(self, done: int, count: int) -> None:
         """``count`` steps, of at most a block, after ``done`` steps."""
+        whole = count == self._trainer.block
+        if whole and self._capture is not None and self._replay is None:
+            self._replay = self._recorded(done, self._capture)
         self._trainer.prepare(done)
-        if not self._record or count < self._trainer.block:
-            for slot in range(count):
-                self._trainer.step(slot)
-            return
-        if self._graph is None:
-            self._graph = self._recorded()
-            self._trainer.prepare(done)
-        self._graph.replay()
+        if whole and self._replay is not None:
+            self._replay()
+        else:
+            self._steps(count)
 
-    def _recorded(self) -> torch.cuda.CUDAGraph:
-        """The graph of a block; the steps that warm up leave no trace."""
+    def _steps(self, count: int) -> None:
+        for slot in range(count):
+            self._trainer.step(slot)
+
+    def _recorded(self, done: int, capture: Capture) -> Callable[[], None]:
+        """The replay of a block; what recording it does to the trainer is undone."""
         kept = self._trainer.snapshot()
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(WARM_UP_STEPS):
-                self._trainer.step(0)
-        torch.cuda.current_stream().wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            for slot in range(self._trainer.block):
-                self._trainer.step(slot)
+        self._trainer.prepare(done)
+        replay = capture(lambda: self._steps(self._trainer.block))
         self._trainer.restore(kept)
-        return graph
+        return replay
+
+
+def cuda_graph(body: Callable[[], None]) -> Callable[[], None]:
+    """A function as a CUDA graph, after it ran a few times on a stream of its own."""
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(WARM_UPS):
+            body()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        body()
+    return graph.replay
 
 
 def _multiple(number: int, unit: int) -> int:
@@ -270,12 +308,35 @@ def _multiple(number: int, unit: int) -> int:
     return max(1, -(-number // unit)) * unit
 
 
-def _report(trainer: Trainer, course: Course, steps: int, callback: Callback | None) -> list[str]:
+def _look_at_clock(
+    course: Course,
+    max_minutes: float | None,
+    checkpoint: Checkpoint | None,
+    written_s: float,
+    peers: Peers,
+) -> tuple[bool, bool]:
+    """Whether the time is up, and whether a checkpoint is due."""
+    if max_minutes is None and checkpoint is None:
+        return False, False
+
+    def look() -> Sequence[bool]:
+        late = max_minutes is not None and course.seconds > 60.0 * max_minutes
+        due = checkpoint is not None and time.monotonic() - written_s >= checkpoint.every_s
+        return late, due
+
+    late, due = peers.of_first(look)
+    return bool(late), bool(due)
+
+
+def _report(
+    trainer: Trainer, course: Course, steps: int, callback: Callback | None, peers: Peers
+) -> list[str]:
     """Read the losses, tell them, and return the names of those that are no numbers.
 
     In an ensemble the members concerned are noted, and the means are over the others.
     """
     means = (trainer.losses / course.since).double().cpu()
+    peers.average(means)
     trainer.losses.zero_()
     course.since = 0
     finite = torch.isfinite(means)
@@ -320,39 +381,55 @@ def _give_up(losses: list[str], step: int) -> None:
     )
 
 
-def _resume(trainer: Trainer, checkpoint: Checkpoint | None) -> tuple[Course, dict[str, Tensor]]:
-    """What the checkpoint holds, if it is of this fit."""
-    if checkpoint is None or not checkpoint.path.exists():
+def _resume(
+    trainer: Trainer, checkpoint: Checkpoint | None, peers: Peers
+) -> tuple[Course, dict[str, Tensor]]:
+    """What the checkpoint holds, if it is of this fit and every rank can read it."""
+    found = None if checkpoint is None else _read(checkpoint)
+    if not peers.all(found is not None) or found is None:
         return Course(), {}
+    course, tensors = found
+    trainer.restore({**_part(tensors, "now."), **_part(tensors, f"rank {peers.rank}.")})
+    device = trainer.losses.device
+    return course, {name: value.to(device) for name, value in _part(tensors, "best.").items()}
+
+
+def _read(checkpoint: Checkpoint) -> tuple[Course, dict[str, Tensor]] | None:
+    """The content of the file; None when there is none, or one of another fit."""
+    if not checkpoint.path.exists():
+        return None
     try:
         with safe_open(checkpoint.path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("key") != checkpoint.key:
-                return Course(), {}
+                return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (OSError, SafetensorError):
-        return Course(), {}
-    device = trainer.losses.device
-    trainer.restore(
-        {
-            name.removeprefix("now."): value
-            for name, value in tensors.items()
-            if name.startswith("now.")
-        }
-    )
-    best = {
-        name.removeprefix("best."): value.to(device)
-        for name, value in tensors.items()
-        if name.startswith("best.")
-    }
-    return Course(**json.loads(metadata["course"])), best
+        return None
+    return Course(**json.loads(metadata["course"])), tensors
+
+
+def _part(tensors: Mapping[str, Tensor], of: str) -> dict[str, Tensor]:
+    return {name.removeprefix(of): value for name, value in tensors.items() if name.startswith(of)}
 
 
 def _write(
-    checkpoint: Checkpoint, trainer: Trainer, course: Course, best: Mapping[str, Tensor]
+    checkpoint: Checkpoint,
+    trainer: Trainer,
+    course: Course,
+    best: Mapping[str, Tensor],
+    peers: Peers,
 ) -> None:
-    tensors = {f"now.{name}": value for name, value in trainer.tensors.items()}
+    """Write one file for all ranks: what they share, as rank 0 has it, and what each has alone."""
+    now = trainer.tensors
+    own = {name: value for name, value in now.items() if name.startswith(trainer.own_names)}
+    ranks = peers.gather(own)
+    if peers.rank:
+        return
+    tensors = {f"now.{name}": value for name, value in now.items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
+    for rank, part in enumerate(ranks[1:], start=1):
+        tensors |= {f"rank {rank}.{name}": value for name, value in part.items()}
     content = safetensors.torch.save(
         {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
         metadata={"key": checkpoint.key, "course": json.dumps(dataclasses.asdict(course))},

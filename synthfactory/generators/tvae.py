@@ -34,8 +34,9 @@ from synthfactory.generators.layout import Layout
 from synthfactory.generators.networks import Perceptron, Shapes
 from synthfactory.generators.neural import NeuralGenerator, NeuralTrainer
 from synthfactory.generators.noise import Noise, block_of
+from synthfactory.generators.peers import ALONE, Peers
 from synthfactory.generators.precision import matrix_dtype
-from synthfactory.generators.representation import Representation
+from synthfactory.generators.representation import Representation, Rows
 from synthfactory.generators.sampling import NeuralModel, Wanted
 from synthfactory.seeds import torch_stream
 
@@ -50,7 +51,7 @@ class TVAE(NeuralGenerator):
 
     Parameters
     ----------
-    epochs, max_minutes, batch_size, embedding_dim, calibrate, precision, patience
+    epochs, max_minutes, batch_size, embedding_dim, calibrate, precision, patience, ranks
         As in `NeuralGenerator`; each epoch goes through the rows in a new order.
     encoder_dims, decoder_dims
         Hidden widths.
@@ -110,9 +111,10 @@ class TVAETrainer(NeuralTrainer):
         deck: Deck,
         seeds: Sequence[int],
         device: torch.device,
+        peers: Peers = ALONE,
     ) -> None:
         self._spec, self._layout, self._deck = spec, layout, deck
-        self._representations, self._seeds = representations, seeds
+        self._representations, self._seeds, self._peers = representations, seeds, peers
         self._features = Features(layout, device)
         self._heads = Heads(layout, device)
         self._encoder = Perceptron(
@@ -137,9 +139,10 @@ class TVAETrainer(NeuralTrainer):
         self.losses = torch.zeros(len(self.loss_names), n_members, device=device)
         self._n_rows = min(spec.batch_size, *deck.lengths)
         n_normal = spec.embedding_dim * self._n_rows
+        self._streams = peers.streams(seeds)
         self.block = block_of(n_members * n_normal, device)
         self._noise = Noise(
-            seeds, "tvae", n_normal=n_normal, n_uniform=0, device=device, block=self.block
+            self._streams, "tvae", n_normal=n_normal, n_uniform=0, device=device, block=self.block
         )
         self._picked = torch.zeros(
             self.block, n_members, self._n_rows, dtype=torch.int64, device=device
@@ -161,32 +164,41 @@ class TVAETrainer(NeuralTrainer):
     def prepare(self, step: int) -> None:
         """Draw the chance of the next block, and look up its rows."""
         self._noise.fill()
-        for slot in range(self.block):
-            for member in range(self._layout.n_members):
-                self._picked[slot, member] = self._rows(member, step + slot)
+        for member in range(self._layout.n_members):
+            slot = 0
+            while slot < self.block:
+                rows = self._rest_of_epoch(member, step + slot)[: self.block - slot]
+                self._picked[slot : slot + len(rows), member] = rows
+                slot += len(rows)
 
-    def _rows(self, member: int, step: int) -> Tensor:
-        """Row numbers of a step's batch; every epoch has an order of its own."""
+    def _rest_of_epoch(self, member: int, step: int) -> Tensor:
+        """**Shape** (steps, B): row numbers of this step's batch and of those after it.
+
+        Every epoch has an order of its own.
+        """
         length = self._deck.lengths[member]
-        epoch, place = divmod(step, length // self._n_rows)
+        steps = length // self._n_rows
+        epoch, place = divmod(step, steps)
         if (member, epoch) not in self._orders:
             self._orders = {key: value for key, value in self._orders.items() if key[0] != member}
             device = self._picked.device
-            stream = torch_stream(self._seeds[member], "order of rows", epoch, device=device)
+            stream = torch_stream(self._streams[member], "order of rows", epoch, device=device)
             order = torch.randperm(length, generator=stream, device=device)
             self._orders[member, epoch] = order + self._deck.firsts_K1[member]
-        return self._orders[member, epoch][place * self._n_rows : (place + 1) * self._n_rows]
+        order = self._orders[member, epoch][: steps * self._n_rows]
+        return order.view(steps, self._n_rows)[place:]
 
     def step(self, slot: int) -> None:
         """One step on the next rows of the epoch."""
         spec, flat = self._spec, self.flat
         n_rows, n_latent = self._n_rows, spec.embedding_dim
         codes_KSB, scalars_KMB = self._deck.take(self._picked[slot])
-        x_KJB = flat.values.new_zeros(len(codes_KSB), self._layout.feature_width, n_rows)
+        shape = (len(codes_KSB), self._layout.feature_width, n_rows)
+        x_KJB = flat.matrix["sigma"].new_zeros(shape)
         self._features.of_rows(codes_KSB, scalars_KMB, x_KJB)
         latent = self._encoder.forward(flat, x_KJB)
         mean_KZB, raw_KZB = latent[:, :n_latent], latent[:, n_latent:]
-        log_variance = raw_KZB.clamp(*LOG_VARIANCE_RANGE)
+        log_variance = torch.nn.functional.hardtanh(raw_KZB, *LOG_VARIANCE_RANGE)
         deviation = torch.exp(0.5 * log_variance)
         noise_KZB = self._noise.reader(slot).normal(n_latent, n_rows)
         z_KZB = torch.addcmul(mean_KZB, noise_KZB, deviation)
@@ -206,8 +218,10 @@ class TVAETrainer(NeuralTrainer):
         torch.add(d_z, mean_KZB, alpha=1.0 / n_rows, out=d_latent[:, :n_latent])
         d_log = (d_z * noise_KZB).mul_(deviation).mul_(0.5)
         d_log.add_(variance - 1.0, alpha=0.5 / n_rows)
-        torch.mul(d_log, raw_KZB == log_variance, out=d_latent[:, n_latent:])
+        backward = torch.ops.aten.hardtanh_backward
+        d_latent[:, n_latent:] = backward(d_log, raw_KZB, *LOG_VARIANCE_RANGE)
         self._encoder.backward(flat, d_latent)
+        self._peers.average(self.flat.grads)
         self._adam.step()
         flat.value["sigma"].clamp_(*SIGMA_RANGE)
         self.losses += torch.stack([reconstruction_K, divergence_K])
@@ -275,7 +289,7 @@ class TVAETrainer(NeuralTrainer):
         self._adam.slow_down(factor)
 
     @torch.no_grad()
-    def finish(self, member: int) -> TVAEModel:
+    def finish(self, member: int, rows: Rows | None = None) -> TVAEModel:
         """The model, its marginals calibrated."""
         layout = self._layout.member(member)
         device = self.flat.values.device
@@ -293,7 +307,7 @@ class TVAETrainer(NeuralTrainer):
         if not self._spec.calibrate:
             return model
         stream = torch_stream(self._seeds[member], "calibration", device=device)
-        rows = self._deck.of_member(member)
+        rows = self._deck.of_member(member) if rows is None else rows
         weights, representation = calibrate(model, representation, rows, stream)
         return TVAEModel(self._spec, representation, weights)
 
@@ -338,3 +352,9 @@ class TVAEModel(NeuralModel):
         return torch.addcmul(means_MB, noise_MB, self.weights["sigma"].unsqueeze(1)).clamp_(
             -1.0, 1.0
         )
+
+    def to_ctgan(self) -> Any:
+        """This model as a ``ctgan.TVAE``; see `synthfactory.generators.exchange.to_ctgan`."""
+        from synthfactory.generators.exchange import to_ctgan
+
+        return to_ctgan(self)

@@ -166,6 +166,7 @@ class VaultModel(Model):
         first_row: int = 0,
         conditions: Mapping[str, Any] | None = None,
         threads: int | None = None,
+        shortfall: str = "error",
     ) -> Table:
         """Draw rows; see `Model.sample`."""
         check_count(n_rows)

@@ -176,5 +176,25 @@ def test_more_rows_are_drawn_once_and_a_wrong_condition_writes_nothing(
     assert "another request" in other.stderr
 
 
+def test_rows_of_a_range_are_drawn_and_a_shortfall_is_told(
+    certified_run: Path, tmp_path: Path
+) -> None:
+    words = ("sample", str(certified_run), "--rows", "200")
+    done = synthfactory(*words, "-o", str(tmp_path / "some"), "--where", "age=30..40")
+    assert done.returncode == 0, done.stderr
+    ages = pq.read_table(tmp_path / "some" / "data" / "part-00000.parquet").column("age")
+    assert len(ages) == 200
+    assert all(30 <= age <= 40 for age in ages.to_pylist())
+    never = (*words, "-o", str(tmp_path / "none"), "--where", "pressure=1000..")
+    refused = synthfactory(*never)
+    assert refused.returncode == 2
+    assert "Only 0 of 200 rows met the conditions" in refused.stderr
+    assert not list((tmp_path / "none").rglob("*.parquet"))
+    told = synthfactory(*never[:3], "200", "-o", str(tmp_path / "none2"), *never[6:],
+                        "--shortfall", "warn")  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    assert "Only 0 of 200 rows" in told.stderr
+
+
 def test_status_of_no_folder_exits_with_2(tmp_path: Path) -> None:
     assert synthfactory("status", str(tmp_path / "absent")).returncode == 2

@@ -11,6 +11,7 @@ import pytest
 import torch
 from generators.examples import SMALL_GAN, SMALL_VAE, as_table, mixed
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import synthfactory as sf
 from synthfactory.errors import OrderError, TrainingError
@@ -18,7 +19,7 @@ from synthfactory.generators import NeuralGenerator, Progress, fit_ensemble
 from synthfactory.generators.drawing import Conditions, Deck
 from synthfactory.generators.neural import NeuralTrainer, fit_tables
 from synthfactory.generators.representation import Representation
-from synthfactory.generators.training import Checkpoint, Trainer, train, using_threads
+from synthfactory.generators.training import Checkpoint, Runner, Trainer, train, using_threads
 
 CPU = torch.device("cpu")
 BY_NAME = pytest.mark.parametrize("spec", [SMALL_GAN, SMALL_VAE], ids=lambda spec: spec.name)
@@ -312,3 +313,60 @@ def test_bf16_learns_what_float32_learns(tmp_path: Path) -> None:
     assert abs(means["float32"]["b"] - means["bf16"]["b"]) < 10
     with pytest.raises(OrderError, match="precision: expected one of auto, float32, bf16"):
         sf.CTGAN(precision="half")
+
+
+class Waits(TorchDispatchMode):
+    """Notes operations for whose result the processor would have to wait on a GPU."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "item", "equal")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = str(func).split(".")[1]
+        if name in self.WAITING or "uniform" in name or "normal_" in name or "rand" in name:
+            self.seen.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@BY_NAME
+def test_a_step_waits_for_no_number_and_draws_none(spec: NeuralGenerator, table: sf.Table) -> None:
+    for tables in ([table], [table, table.take(np.arange(300))]):
+        trainer = _trainer(spec, tables, list(range(len(tables))))
+        trainer.prepare(0)
+        trainer.step(0)
+        trainer.prepare(1)
+        with Waits() as waits:
+            trainer.step(0)
+        assert not waits.seen
+        with Waits() as waits:
+            float(trainer.losses[0, 0])
+        assert waits.seen, "the instrument sees a wait"
+
+
+@BY_NAME
+def test_a_recorded_block_is_replayed_as_if_it_were_made(
+    spec: NeuralGenerator, table: sf.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("ctgan", "tvae"):
+        monkeypatch.setattr(f"synthfactory.generators.{module}.block_of", lambda *numbers: 4)
+    recorded: list[int] = []
+
+    def capture(body: Callable[[], None]) -> Callable[[], None]:
+        # As a CUDA graph is made: the body runs some times, and again when it is replayed.
+        for _ in range(3):
+            body()
+        recorded.append(1)
+        return body
+
+    plain, graph = (_trainer(spec, [table], [1]) for _ in range(2))
+    assert plain.block == 4
+    runners = Runner(plain), Runner(graph, capture=capture)
+    for done, count in ((0, 4), (4, 4), (8, 3), (11, 4)):
+        for runner in runners:
+            runner(done, count)
+    assert recorded == [1], "a block is recorded once"
+    for name, value in plain.tensors.items():
+        assert torch.equal(value, graph.tensors[name]), name

@@ -1,0 +1,75 @@
+"""Which GPUs a worker uses: its own ones, where a machine has several."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import Any
+
+from distributed import WorkerPlugin
+
+VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+COUNTERS = (
+    ("nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"),
+    ("rocm-smi", "--showuniqueid", "--csv"),
+)
+TIMEOUT_S = 20.0
+
+
+def visible_gpus() -> tuple[str, list[str]]:
+    """The variable that chooses GPUs here, and the GPUs that this process may use.
+
+    A batch system that gave GPUs to the job has set the variable; otherwise the vendor's own tool
+    counts them.  Torch is not asked: it would take hold of one.
+    """
+    for name in VISIBLE:
+        if name in os.environ:
+            listed = os.environ[name].split(",")
+            return name, [gpu.strip() for gpu in listed if gpu.strip() not in ("", "-1")]
+    for tool, *words in COUNTERS:
+        if shutil.which(tool) is None:
+            continue
+        try:
+            done = subprocess.run(
+                [tool, *words], capture_output=True, text=True, timeout=TIMEOUT_S, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            continue
+        lines = [line for line in done.stdout.splitlines() if line.strip()]
+        n_gpus = len(lines) if tool == "nvidia-smi" else max(0, len(lines) - 1)
+        name = VISIBLE[0] if tool == "nvidia-smi" else VISIBLE[1]
+        return name, [str(number) for number in range(n_gpus)]
+    return VISIBLE[0], []
+
+
+def share_of(worker: int, n_workers: int, gpus: list[str]) -> list[str]:
+    """The GPUs of a worker: its part of them, or one together with others when there are fewer.
+
+    >>> share_of(1, 2, ["0", "1", "2", "3"]), share_of(2, 3, ["0", "1"])
+    (['2', '3'], ['0'])
+    """
+    each = max(1, len(gpus) // n_workers)
+    start = worker * each % max(1, len(gpus))
+    return gpus[start : start + each]
+
+
+class OwnGPUs(WorkerPlugin):
+    """Lets each worker process see its own GPUs only, before torch is imported there.
+
+    Parameters
+    ----------
+    n_workers
+        Workers of this machine, named 0, 1, ...
+    variable, gpus
+        As `visible_gpus` gives them.
+    """
+
+    def __init__(self, n_workers: int, variable: str, gpus: list[str]) -> None:
+        self._n_workers, self._variable, self._gpus = n_workers, variable, gpus
+
+    def setup(self, worker: Any) -> None:
+        """Set the variable in the worker's process."""
+        if self._gpus:
+            mine = share_of(int(worker.name), self._n_workers, self._gpus)
+            os.environ[self._variable] = ",".join(mine)
