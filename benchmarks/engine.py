@@ -528,7 +528,9 @@ def ensemble(options: argparse.Namespace) -> None:
     record("ensemble", entry)
 
 
-ARMS = ("reference", "auto", "bf16")
+# The reference; ours with the reference's settings; the same at lower precision; our own defaults.
+ARMS = ("reference", "auto", "bf16", "default")
+DEFAULTS: dict[str, NeuralGenerator] = {"CTGAN": sf.CTGAN(), "TVAE": sf.TVAE()}
 
 
 def quality(options: argparse.Namespace) -> None:
@@ -561,7 +563,9 @@ def _judged(job: tuple[str, str, str, int, int]) -> dict[str, Any]:
             spent = time.perf_counter() - began_s
             synthetic = sample_reference(fitted, parts.train, parts.train.n_rows)
         else:
-            spec = with_fields(OURS[model], epochs=epochs, precision=arm)
+            spec = with_fields(DEFAULTS[model], epochs=epochs)
+            if arm != "default":
+                spec = with_fields(OURS[model], epochs=epochs, precision=arm)
             ours = spec.fit(parts.train, seed=seed, device="cpu", threads=1)
             spent = time.perf_counter() - began_s
             synthetic = ours.sample(parts.train.n_rows, seed=1_000 + seed, threads=1)
@@ -742,7 +746,8 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3, help="repetitions of each timing")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--arms", type=lambda text: text.split(","), default=list(ARMS))
+    parser.add_argument("--arms", type=lambda text: text.split(","), default=list(ARMS),
+                        help="of `quality`")  # fmt: skip
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--minutes", type=float, default=1.0, help="limit of a fit of `wide`")
     parser.add_argument("--members", type=lambda text: [int(n) for n in text.split(",")],

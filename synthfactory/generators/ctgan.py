@@ -7,7 +7,8 @@ Deviations, each for a reason:
 
 - exact values and "missing" are modes of their own (`synthfactory.generators.modes`);
 - the generator's step takes the fake rows that the critic has just seen, as is usual in training
-  such networks: half of the generator's forward passes;
+  such networks: half of the generator's forward passes (in the other order, or with fresh rows,
+  measured quality is no better);
 - sampling uses batch normalisation in evaluation mode, with statistics recomputed for the averaged
   weights, so that a row does not depend on the rows drawn beside it;
 - sampling draws conditions at the true frequencies, training at the paper's logarithmic ones;
@@ -232,7 +233,8 @@ class CTGANTrainer(NeuralTrainer):
         """Critic steps, then a generator step on the last fake rows."""
         chance = self._noise.reader(slot)
         for _ in range(self._spec.discriminator_steps):
-            pairs_KB, logits_KWB, x_KFP3G, critic = self._critic_step(chance)
+            pairs_KB, logits_KWB, x_KFP3G = self._draw(chance)
+            critic = self._critic_step(chance, x_KFP3G)
         adversary = self._generator_step(chance, pairs_KB, logits_KWB, x_KFP3G)
         self.losses += torch.stack([*critic, *adversary])
         if self._spec.average_decay > 0:
@@ -243,9 +245,8 @@ class CTGANTrainer(NeuralTrainer):
             )
             self._average.lerp_(self.generator.values, 1.0 - keep)
 
-    def _critic_step(
-        self, chance: Reader
-    ) -> tuple[Tensor | None, Tensor, Tensor, tuple[Tensor, Tensor]]:
+    def _draw(self, chance: Reader) -> tuple[Tensor | None, Tensor, Tensor]:
+        """Conditions, the logits that the generator makes of them, and the critic's input."""
         spec, layout = self._spec, self._layout
         n_rows, n_pacs = spec.batch_size, spec.batch_size // spec.pac
         which_KB, rows_K2B = chance.uniform(n_rows), chance.uniform(2, n_rows)
@@ -270,12 +271,16 @@ class CTGANTrainer(NeuralTrainer):
         logits_KWB = self._heads.forward(self.generator, out_KOB)
         gumbel_KVB = chance.uniform(layout.width - layout.n_numeric, n_rows)
         self._features.of_logits(logits_KWB, gumbel_KVB, features[:, :, :, 1])
+        return pairs_KB, logits_KWB, x_KFP3G
+
+    def _critic_step(self, chance: Reader, x_KFP3G: Tensor) -> tuple[Tensor, Tensor]:
+        n_pacs = x_KFP3G.shape[4]
         share_K1G = chance.uniform(1, n_pacs)
         masks = self._masks(chance, 3 * n_pacs)
         losses = self._critic.learn(self.critic, x_KFP3G, share_K1G, masks)
         self._peers.average(self.critic.grads)
         self._critic_adam.step()
-        return pairs_KB, logits_KWB, x_KFP3G, losses
+        return losses
 
     def _generator_step(
         self, chance: Reader, pairs_KB: Tensor | None, logits_KWB: Tensor, x_KFP3G: Tensor
@@ -400,12 +405,14 @@ class CTGANTrainer(NeuralTrainer):
     ) -> dict[str, Tensor]:
         """Weights without batch normalisation: its statistics for these weights folded in.
 
-        The statistics are means over batches drawn as for sampling, at true frequencies.
+        The statistics are means over batches with conditions drawn as in training, by logarithmic
+        frequencies: at others the hidden units would be shifted from where they were trained.
         """
         device = flat.values.device
         stream = torch_stream(seed, "batch statistics", device=device)
         network = _generator(self._spec, layout, self._features.n_conditions)
-        inputs = Inputs(representation, Features(layout, device), self._spec.embedding_dim, device)
+        features, n_noise = Features(layout, device), self._spec.embedding_dim
+        inputs = Inputs(representation, features, n_noise, device, as_trained=True)
         zero = torch.zeros((), device=device)
         totals = [(zero, zero)] * len(self._spec.generator_dims)
         n_rows = max(self._spec.batch_size, RECALIBRATION_ROWS)
@@ -436,7 +443,13 @@ def _spans(layout: Layout, device: torch.device) -> tuple[Tensor, ...]:
 
 
 class Inputs:
-    """What the generator reads to sample: noise, and conditions at the true frequencies."""
+    """What the generator reads: noise, and conditions at the true frequencies, to sample.
+
+    Parameters
+    ----------
+    as_trained
+        Draw conditions by logarithmic frequencies instead.
+    """
 
     def __init__(
         self,
@@ -444,6 +457,8 @@ class Inputs:
         features: Features,
         n_noise: int,
         device: torch.device,
+        *,
+        as_trained: bool = False,
     ) -> None:
         self._features, self._n_noise, self._device = features, n_noise, device
         sizes = representation.level_sizes
@@ -451,6 +466,7 @@ class Inputs:
         counts = [
             torch.tensor(levels, dtype=torch.float64) for levels in representation.level_counts
         ]
+        counts = [levels.log1p() for levels in counts] if as_trained else counts
         shares = [levels / levels.sum().clamp_min(1) / len(counts) for levels in counts]
         self._cumulated_C = torch.cat(shares).cumsum(0).to(device) if shares else None
 
