@@ -69,7 +69,7 @@ def fit(run: Run, work: Path, report: Reporter) -> None:
         callback=listen,
         checkpoint=run.checkpoint,
     )
-    _save_fit(model, curve.reports, work)
+    _save_fit(model, curve.reports, run.order, work)
 
 
 def fit_together(runs: Sequence[Run], at_once: int | None) -> None:
@@ -116,7 +116,7 @@ def fit_together(runs: Sequence[Run], at_once: int | None) -> None:
                 run.record()
                 artifacts.commit(
                     run.folder / "fit",
-                    functools.partial(_save_fit, model, losses, ensemble=len(members)),
+                    functools.partial(_save_fit, model, losses, run.order, ensemble=len(members)),
                     note=functools.partial(_share, cost, len(members)),
                 )
 
@@ -124,12 +124,16 @@ def fit_together(runs: Sequence[Run], at_once: int | None) -> None:
 def _save_fit(
     model: generators.Model,
     losses: Sequence[Mapping[str, float]],
+    order: Order,
     work: Path,
     *,
     ensemble: int = 1,
 ) -> None:
     model.save(work / "model")
-    artifacts.write_json(work / "training.json", {"losses": losses, "ensemble": ensemble})
+    engine = generators.describe_engine(order.generator, order.device, order.threads)
+    artifacts.write_json(
+        work / "training.json", {"losses": losses, "ensemble": ensemble, "engine": engine}
+    )
 
 
 def _share(cost: Callable[[], dict[str, Any]], members: int) -> dict[str, Any]:

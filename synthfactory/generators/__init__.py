@@ -17,6 +17,7 @@ from synthfactory.generators.floors import Bootstrap as Bootstrap
 from synthfactory.generators.floors import BootstrapModel, IndependentModel
 from synthfactory.generators.floors import Independent as Independent
 from synthfactory.generators.neural import NeuralGenerator as NeuralGenerator
+from synthfactory.generators.neural import describe_engine as describe_engine
 from synthfactory.generators.neural import fit_ensemble as fit_ensemble
 from synthfactory.generators.neural import fit_tables as fit_tables
 from synthfactory.generators.neural import members_at_once as members_at_once

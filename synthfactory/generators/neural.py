@@ -27,7 +27,11 @@ from synthfactory.generators.drawing import Deck
 from synthfactory.generators.holdout import Judge, hold_out
 from synthfactory.generators.layout import Layout
 from synthfactory.generators.peers import ALONE, Peers
-from synthfactory.generators.precision import expect_precision, using_precision
+from synthfactory.generators.precision import (
+    describe_products,
+    expect_precision,
+    using_precision,
+)
 from synthfactory.generators.representation import Representation, Rows
 from synthfactory.generators.training import (
     Checkpoint,
@@ -238,6 +242,21 @@ class NeuralGenerator(Generator):
             }
         )
         return Checkpoint(path=path, key=key)
+
+
+def describe_engine(spec: Generator, device: str, threads: int) -> dict[str, Any]:
+    """What a fit runs on, for its record: nothing of it may be known from the order alone."""
+    if not isinstance(spec, NeuralGenerator):
+        return {}
+    place = find_device(device)
+    gpu = torch.cuda.get_device_name(place) if place.type == "cuda" else None
+    return {
+        "device": place.type,
+        "gpu": gpu,
+        "threads": threads,
+        "products": describe_products(spec.precision, place),
+        "torch": torch.__version__,
+    }
 
 
 MEMBERS_ON_GPU = 16

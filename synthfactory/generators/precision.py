@@ -47,11 +47,22 @@ def matrix_dtype(precision: str) -> torch.dtype:
 @contextlib.contextmanager
 def using_precision(precision: str, device: torch.device) -> Iterator[None]:
     """Set how torch multiplies float32 matrices, and put it back."""
-    setting = "highest"
-    if precision == "auto":
-        setting = "high" if device.type == "cuda" else _fast_setting()
-    with _using(setting):
+    with _using(_setting(precision, device)):
         yield
+
+
+def _setting(precision: str, device: torch.device) -> str:
+    if precision != "auto":
+        return "highest"
+    return "high" if device.type == "cuda" else _fast_setting()
+
+
+def describe_products(precision: str, device: torch.device) -> str:
+    """What multiplies matrices, in words, for the record of a fit."""
+    if precision == "bf16":
+        return "bfloat16, summed in float32"
+    words = {"highest": "float32", "medium": "float32 by oneDNN", "high": "TensorFloat-32"}
+    return words[_setting(precision, device)]
 
 
 @contextlib.contextmanager

@@ -106,3 +106,15 @@ def test_refused_run_has_a_report_and_no_release(people_csv: Path, tmp_path: Pat
     assert any("fidelity.association" in reason for reason in outcome.reasons)
     assert (outcome.folder / "decide" / "report.html").is_file()
     assert not (outcome.folder / "release").exists()
+
+
+def test_fit_tells_what_it_ran_on(certified_run: Path) -> None:
+    told = read_json(certified_run / "fit" / "training.json")
+    assert len(told["losses"]) > 1
+    assert told["ensemble"] == 1
+    engine = told["engine"]
+    assert engine["device"] in ("cpu", "cuda")
+    assert engine["threads"] == 1
+    assert "float32" in engine["products"]
+    left = {path.name for path in certified_run.iterdir()}
+    assert not left & {"fit.checkpoint.safetensors", "fit.losses.jsonl"}
