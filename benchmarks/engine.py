@@ -199,14 +199,18 @@ class Stepper:
         self._run = Runner(self._trainer)
         self._done = 0
 
+    def whole(self, count: int) -> int:
+        """About ``count`` steps, in whole blocks."""
+        return max(1, count // self._trainer.block) * self._trainer.block
+
     def __call__(self, count: int) -> None:
-        """Make ``count`` steps, in whole blocks."""
+        """Make `whole` (count) steps."""
         block = self._trainer.block
         with (
             using_threads(self._options.threads),
             using_precision(self._spec.precision, self._device),
         ):
-            for _ in range(max(1, count // block)):
+            for _ in range(self.whole(count) // block):
                 self._run(self._done, block)
                 self._done += block
 
@@ -273,7 +277,12 @@ def steps(options: argparse.Namespace) -> None:
                 "model": model,
                 "threads": options.threads,
                 "device": options.device,
-                "ms": {arm: rounded(values, 1e3 / count) for arm, values in times.items()},
+                "ms": {
+                    arm: rounded(
+                        values, 1e3 / (steppers[arm].whole(count) if arm in steppers else count)
+                    )
+                    for arm, values in times.items()
+                },
             },
         )
 
@@ -447,14 +456,14 @@ def scale(options: argparse.Namespace) -> None:
             larger = type(rows)(scalars_BM=rows.scalars_BM[picked], codes_BS=rows.codes_BS[picked])
             made._trainer = spec._trainer([representation], Deck([larger], device), [0], device)
             made._run = Runner(made._trainer)
-            steppers[str(size)] = functools.partial(made, 50)
+            steppers[str(size)] = functools.partial(made, 64)
         times = in_turns(steppers, options.turns)
         record(
             "scale",
             {
                 "model": model,
                 "device": options.device,
-                "ms": {size: rounded(values, 1e3 / 50) for size, values in times.items()},
+                "ms": {size: rounded(values, 1e3 / 64) for size, values in times.items()},
             },
         )
 
@@ -523,9 +532,9 @@ def ensemble(options: argparse.Namespace) -> None:
                 at_once=size,
             )
         )
-        entry[f"members_{size}_s"] = float(f"{spent:.4g}")
-        entry[f"members_{size}_ratio"] = float(f"{size * entry['reference_s'] / spent:.4g}")
-    record("ensemble", entry)
+        ratio = size * entry["reference_s"] / spent
+        figures = {"members": size, "seconds": rounded([spent])[0], "ratio": rounded([ratio])[0]}
+        record("ensemble", {**entry, **figures})
 
 
 # The reference; ours with the reference's settings; the same at lower precision; our own defaults.
@@ -600,6 +609,9 @@ def report(options: argparse.Namespace) -> None:
         ("normaliser", _normaliser_rows),
         ("sampling", _sampling_rows),
         ("scale", _scale_rows),
+        ("ensemble", _ensemble_rows),
+        ("wide", _wide_rows),
+        ("conditional", _conditional_rows),
         ("quality", _quality_rows),
     ):
         if recorded(part):
@@ -685,6 +697,60 @@ def _scale_rows(entries: Sequence[dict[str, Any]]) -> list[list[str]]:
     for entry in entries:
         cells = [f"{statistics.median(values):.2f}" for values in entry["ms"].values()]
         rows.append([entry["model"], _device(entry), *cells])
+    return rows
+
+
+def _ensemble_rows(entries: Sequence[dict[str, Any]]) -> list[list[str]]:
+    rows = _head(
+        "members", "epochs", "device", "reference, one after the other, s", "ours s", "ratio"
+    )
+    for entry in entries:
+        theirs = entry["members"] * entry["reference_s"]
+        rows.append(
+            [
+                str(entry["members"]),
+                str(entry["epochs"]),
+                _device(entry),
+                f"{theirs:.0f} (one fit times members)",
+                f"{entry['seconds']:.1f}",
+                f"{entry['ratio']:.0f}x",
+            ]
+        )
+    return rows
+
+
+def _wide_rows(entries: Sequence[dict[str, Any]]) -> list[list[str]]:
+    rows = _head("model", "rows", "levels", "device", "fit stopped after min", "seconds", "peak GB")
+    for entry in entries:
+        rows.append(
+            [
+                entry["model"],
+                f"{entry['rows']:,}",
+                f"{entry['levels']:,}",
+                _device(entry),
+                str(entry["max_minutes"]),
+                f"{entry['seconds']:.0f}",
+                f"{entry['peak_rss_gb']}",
+            ]
+        )
+    return rows
+
+
+def _conditional_rows(entries: Sequence[dict[str, Any]]) -> list[list[str]]:
+    rows = _head("side", "asked", "got", "seconds", "rows/s", "share in plain rows (ours)")
+    for entry in entries:
+        for side in ("sdv", "ours"):
+            mine = entry[side]
+            rows.append(
+                [
+                    side,
+                    str(entry["asked"]),
+                    str(mine["rows"]),
+                    f"{statistics.median(mine['seconds']):.2f}",
+                    str(mine["rows_per_s"]),
+                    f"{entry['share_of_unconditional_rows']:.5f}",
+                ]
+            )
     return rows
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -86,7 +87,9 @@ def run_campaign(
         issuer = key()
         artifacts.check_writable(runs)
         threads = max(run.order.threads for run in todo)
-        with connect(len(todo), threads) as client:
+        # Ranks of one fit take every GPU of their machine: such orders are made one by one.
+        at_once = 1 if any(_has_ranks(run) for run in todo) else len(todo)
+        with connect(at_once, threads) as client:
             last = _submit(client, todo, models_per_fit)
             for outcome in _work(last, todo, issuer, ended, tuple(distinct.values()), watch):
                 ended[outcome.run] = outcome
@@ -128,8 +131,9 @@ def _submit(
     trains them together where that is faster; what it leaves is fitted run by run.
     """
     last: dict[str, Future[str]] = {}
-    n_workers = max(1, len(client.scheduler_info()["workers"]))
-    for number, group in enumerate(_groups(todo, n_workers, models_per_fit)):
+    # One worker for each set of GPUs; none where there are no GPUs.
+    places = list({gpus: worker for worker, gpus in client.run(_gpus).items() if gpus}.values())
+    for number, group in enumerate(_groups(todo, len(places), models_per_fit)):
         together: Future[str] | None = None
         for stage in factory.STAGES:
             if stage == "fit" and len(group) > 1:
@@ -140,6 +144,8 @@ def _submit(
                     models_per_fit,
                     key=f"fit-together-{number}-{group[0].folder.name}",
                     pure=False,
+                    workers=places[number % len(places)] if places else None,
+                    allow_other_workers=bool(places),
                 )
             for run in group:
                 name = run.folder.name
@@ -150,10 +156,10 @@ def _submit(
     return last
 
 
-def _groups(todo: Sequence[Run], n_workers: int, at_once: int | None) -> list[list[Run]]:
-    """Runs that may be trained together, spread over the workers; others are alone.
+def _groups(todo: Sequence[Run], n_places: int, at_once: int | None) -> list[list[Run]]:
+    """Runs that are trained together, as many groups as places with GPUs; others are alone.
 
-    A worker trains a group in one step, so that as many groups as workers keep all GPUs busy.
+    On a processor nothing is trained together unless it is asked for: one model per core is faster.
     """
     groups: dict[str, list[Run]] = {}
     for run in todo:
@@ -161,7 +167,8 @@ def _groups(todo: Sequence[Run], n_workers: int, at_once: int | None) -> list[li
         alone = (
             not isinstance(generator, NeuralGenerator)
             or generator.patience > 0
-            or generator.ranks > 1
+            or _has_ranks(run)
+            or (at_once is None and (n_places == 0 or run.order.device == "cpu"))
         )
         order = run.folder.name if alone else dataclasses.replace(run.order, seed=0).to_dict()
         key = artifacts.digest_json({"order": order, "table": run.table_digest})
@@ -169,9 +176,21 @@ def _groups(todo: Sequence[Run], n_workers: int, at_once: int | None) -> list[li
     return [
         group[start : start + size]
         for group in groups.values()
-        for size in [at_once or -(-len(group) // n_workers)]
+        for size in [at_once or -(-len(group) // max(1, n_places))]
         for start in range(0, len(group), size)
     ]
+
+
+def _has_ranks(run: Run) -> bool:
+    generator = run.order.generator
+    return isinstance(generator, NeuralGenerator) and generator.ranks > 1
+
+
+def _gpus() -> str:
+    """The GPUs that a worker was given, by the variables that choose them."""
+    names = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+    given = [os.environ.get(name, "") for name in names]
+    return next((gpus for gpus in given if gpus not in ("", "-1")), "")
 
 
 def _fit_after(previous: object, runs: Sequence[Run], at_once: int | None) -> str:

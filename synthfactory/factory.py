@@ -119,6 +119,7 @@ def fit_together(runs: Sequence[Run], at_once: int | None) -> None:
                     functools.partial(_save_fit, model, losses, run.order, ensemble=len(members)),
                     note=functools.partial(_share, cost, len(members)),
                 )
+                run.forget_unfinished_fit()
 
 
 def _save_fit(
@@ -242,8 +243,7 @@ def perform(stage: str, run: Run) -> str:
             )
         journal.clear_failure(run.folder)
         if stage == "fit":
-            run.checkpoint.unlink(missing_ok=True)
-            (run.folder / journal.CURVE_FILE).unlink(missing_ok=True)
+            run.forget_unfinished_fit()
     except SynthfactoryError as error:
         journal.write_failure(run.folder, stage, error)
         raise

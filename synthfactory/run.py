@@ -30,7 +30,7 @@ from synthfactory import __version__, artifacts
 from synthfactory.certification import Verdict
 from synthfactory.errors import TableError
 from synthfactory.evaluation import Findings
-from synthfactory.journal import ORDER_FILE, STAGES
+from synthfactory.journal import CURVE_FILE, ORDER_FILE, STAGES
 from synthfactory.order import Order, as_plain
 from synthfactory.tables import Dataset, Parts, Schema, Table, read_table
 
@@ -186,6 +186,11 @@ class Run:
     def checkpoint(self) -> Path:
         """Where an unfinished fit is kept."""
         return self.folder / "fit.checkpoint.safetensors"
+
+    def forget_unfinished_fit(self) -> None:
+        """Remove what an unfinished fit left: the fit is committed."""
+        self.checkpoint.unlink(missing_ok=True)
+        (self.folder / CURVE_FILE).unlink(missing_ok=True)
 
     @property
     def shards(self) -> tuple[Shard, ...]:

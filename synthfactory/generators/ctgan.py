@@ -208,7 +208,7 @@ class CTGANTrainer(NeuralTrainer):
             n_masked=n_masked,
             drop=spec.dropout,
             device=device,
-            block=block_of(layout.n_members * (n_normal + n_uniform + n_masked), device),
+            block=block_of(n_normal + n_uniform + n_masked, device),
             places=places,
         )
 

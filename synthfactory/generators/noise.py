@@ -137,7 +137,7 @@ class Noise:
         places: Sequence[Tensor] | None = None,
     ) -> None:
         self.block = block
-        self._places = places
+        self._places = None if places is None else [rows.to(device) for rows in places]
         self._drop = drop
         sizes = {"normal": n_normal, "uniform": n_uniform, "mask": n_masked}
         self._numbers = {

@@ -12,6 +12,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -197,10 +198,15 @@ def train(
     every = _multiple(steps // REPORTS, trainer.block)
     check = _multiple(steps // CHECKS, every)
     keep = _multiple(steps // SNAPSHOTS, every)
-    good = (dataclasses.replace(course, reports=list(course.reports)), trainer.snapshot())
+    alone = trainer.losses.shape[1] == 1
+    good = (
+        dataclasses.replace(course, reports=list(course.reports)),
+        trainer.snapshot() if alone else {},
+    )
     written_s = time.monotonic()
     while course.step < steps:
-        count = min(trainer.block, steps - course.step, every - course.step % every)
+        left = trainer.block - course.step % trainer.block
+        count = min(left, steps - course.step, every - course.step % every)
         count = min([count, *(stop - course.step for stop in stops or () if stop > course.step)])
         run(course.step, count)
         course.step += count
@@ -213,12 +219,14 @@ def train(
         ended = course.step == steps or late
         if told or ended:
             wild = _report(trainer, course, steps, callback, peers)
-            if wild and trainer.losses.shape[1] == 1:
+            if wild and not alone:
+                break
+            if wild:
                 course = _roll_back(trainer, good, course, wild[0])
                 run = Runner(trainer, peers)
                 continue
             peers.check_equal(trainer.learnt.values(), course.step)
-            if course.step % keep == 0 and not course.failed:
+            if alone and course.step % keep == 0:
                 good = (
                     dataclasses.replace(course, reports=list(course.reports)),
                     trainer.snapshot(),
@@ -263,44 +271,57 @@ class Runner:
         self._trainer = trainer
         self._replay: Callable[[], None] | None = None
         on_gpu = trainer.losses.is_cuda and torch.version.hip is None
-        self._capture = cuda_graph if capture is None and on_gpu and peers.size == 1 else capture
+        if capture is None and on_gpu and peers.size == 1:
+            capture = functools.partial(cuda_graph, device=trainer.losses.device)
+        self._capture = capture
 
     def __call__(self, done: int, count: int) -> None:
-        """``count`` steps, of at most a block, after ``done`` steps."""
+        """``count`` steps after ``done`` steps, within one block; blocks begin at its multiples."""
+        slot = done % self._trainer.block
         whole = count == self._trainer.block
         if whole and self._capture is not None and self._replay is None:
             self._replay = self._recorded(done, self._capture)
-        self._trainer.prepare(done)
+        if slot == 0:
+            self._trainer.prepare(done)
         if whole and self._replay is not None:
             self._replay()
         else:
-            self._steps(count)
+            self._steps(slot, count)
 
-    def _steps(self, count: int) -> None:
-        for slot in range(count):
-            self._trainer.step(slot)
+    def _steps(self, slot: int, count: int) -> None:
+        for number in range(slot, slot + count):
+            self._trainer.step(number)
 
     def _recorded(self, done: int, capture: Capture) -> Callable[[], None]:
         """The replay of a block; what recording it does to the trainer is undone."""
         kept = self._trainer.snapshot()
         self._trainer.prepare(done)
-        replay = capture(lambda: self._steps(self._trainer.block))
+        replay = capture(lambda: self._steps(0, self._trainer.block))
         self._trainer.restore(kept)
         return replay
 
 
-def cuda_graph(body: Callable[[], None]) -> Callable[[], None]:
-    """A function as a CUDA graph, after it ran a few times on a stream of its own."""
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        for _ in range(WARM_UPS):
+def cuda_graph(body: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """A function as a CUDA graph, after it ran a few times on a stream of its own.
+
+    Streams belong to the current device: a graph recorded on another one's would be empty.
+    """
+    with torch.cuda.device(device):
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(WARM_UPS):
+                body()
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=aside):
             body()
-    torch.cuda.current_stream().wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        body()
-    return graph.replay
+
+    def replay() -> None:
+        with torch.cuda.device(device):
+            graph.replay()
+
+    return replay
 
 
 def _multiple(number: int, unit: int) -> int:
@@ -345,8 +366,6 @@ def _report(
     if not alive:
         rows = zip(trainer.loss_names, finite.tolist(), strict=True)
         wild = [name for name, row in rows if not row[0]]
-        if means.shape[1] > 1:
-            _give_up(wild or list(trainer.loss_names), course.step)
         return wild or list(trainer.loss_names[:1])
     losses = dict(zip(trainer.loss_names, means[:, alive].mean(dim=1).tolist(), strict=True))
     report = {"step": course.step, "losses": losses, "seconds": course.seconds}
@@ -363,7 +382,8 @@ def _roll_back(
     if course.rollbacks >= MAX_ROLLBACKS:
         _give_up([loss], course.step)
     trainer.restore(good[1])
-    trainer.slow_down(SLOWER ** (course.rollbacks + 1))
+    # That state may be of a rate that was lowered already.
+    trainer.slow_down(SLOWER ** (course.rollbacks + 1 - good[0].rollbacks))
     return dataclasses.replace(
         good[0],
         reports=list(good[0].reports),

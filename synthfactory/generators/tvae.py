@@ -140,7 +140,7 @@ class TVAETrainer(NeuralTrainer):
         self._n_rows = min(spec.batch_size, *deck.lengths)
         n_normal = spec.embedding_dim * self._n_rows
         self._streams = peers.streams(seeds)
-        self.block = block_of(n_members * n_normal, device)
+        self.block = block_of(n_normal, device)
         self._noise = Noise(
             self._streams, "tvae", n_normal=n_normal, n_uniform=0, device=device, block=self.block
         )

@@ -364,7 +364,7 @@ def test_a_recorded_block_is_replayed_as_if_it_were_made(
     plain, graph = (_trainer(spec, [table], [1]) for _ in range(2))
     assert plain.block == 4
     runners = Runner(plain), Runner(graph, capture=capture)
-    for done, count in ((0, 4), (4, 4), (8, 3), (11, 4)):
+    for done, count in ((0, 4), (4, 4), (8, 3), (11, 1), (12, 4)):
         for runner in runners:
             runner(done, count)
     assert recorded == [1], "a block is recorded once"
