@@ -24,7 +24,8 @@ if [ "${1:-}" = pack ]; then
     "$python" -m pip download --quiet --no-deps --only-binary=:all: --implementation cp \
         --python-version "${TARGET:-3.12}" --platform manylinux_2_28_x86_64 \
         --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 --dest "$wheels" \
-        ctgan==0.12.1 rdt==2.0.0 pandas==2.3.3 faker tzdata pytz rfc8785 psutil threadpoolctl
+        ctgan==0.12.1 rdt==2.0.0 pandas==2.3.3 faker tzdata pytz python-dateutil six tqdm \
+        cloudpickle pyyaml rfc8785 psutil threadpoolctl
     du -sh "$wheels"
     exit 0
 fi
