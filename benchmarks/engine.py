@@ -49,7 +49,7 @@ from synthfactory.generators.drawing import Deck
 from synthfactory.generators.precision import using_precision
 from synthfactory.generators.representation import Representation
 from synthfactory.generators.training import Runner, find_device, using_threads
-from synthfactory.generators.vault import _from_frame, _to_frame
+from synthfactory.generators.vault import TABLE, _from_frame, _metadata, _to_frame
 from synthfactory.tables import Parts
 
 HOME = Path(__file__).resolve().parent / "results" / "engine"
@@ -382,17 +382,18 @@ def conditional(options: argparse.Namespace) -> None:
     epochs, n_rows = 10, 1_000
     frame, _ = frame_of(table)
     warnings.simplefilter("ignore")
-    metadata = Metadata.detect_from_dataframe(frame)
+    metadata = Metadata.load_from_dict(_metadata(table.schema, list(frame.columns)))
     with using_threads(options.threads):
         theirs = CTGANSynthesizer(metadata, epochs=epochs)
-        theirs.fit(frame)
+        theirs.fit({TABLE: frame})
+    condition = Condition({"rare": "yes"}, num_rows=n_rows)
     ours = with_fields(OURS["CTGAN"], epochs=epochs).fit(table, seed=0, threads=options.threads)
-    condition = Condition(num_rows=n_rows, column_values={"rare": "yes"})
     counts: dict[str, int] = {}
 
     def of_theirs() -> None:
         try:
-            counts["sdv"] = len(theirs.sample_from_conditions([condition]))
+            rows = theirs.sample_from_conditions([condition])
+            counts["sdv"] = len(rows[TABLE] if isinstance(rows, dict) else rows)
         except ValueError:
             counts["sdv"] = 0
 
@@ -693,9 +694,10 @@ def _sampling_rows(entries: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def _scale_rows(entries: Sequence[dict[str, Any]]) -> list[list[str]]:
-    rows = _head("model", "device", *(f"{int(size):,} rows, ms" for size in entries[0]["ms"]))
+    sizes = sorted(entries[0]["ms"], key=int)
+    rows = _head("model", "device", *(f"{int(size):,} rows, ms" for size in sizes))
     for entry in entries:
-        cells = [f"{statistics.median(values):.2f}" for values in entry["ms"].values()]
+        cells = [f"{statistics.median(entry['ms'][size]):.2f}" for size in sizes]
         rows.append([entry["model"], _device(entry), *cells])
     return rows
 
