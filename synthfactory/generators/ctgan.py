@@ -7,8 +7,8 @@ Deviations, each for a reason:
 
 - exact values and "missing" are modes of their own (`synthfactory.generators.modes`);
 - the generator's step takes the fake rows that the critic has just seen, as is usual in training
-  such networks: half of the generator's forward passes (in the other order, or with fresh rows,
-  measured quality is no better);
+  such networks: half of the generator's forward passes (the other order, measured with the
+  defaults, is worse at pairs of columns);
 - sampling uses batch normalisation in evaluation mode, with statistics recomputed for the averaged
   weights, so that a row does not depend on the rows drawn beside it;
 - sampling draws conditions at the true frequencies, training at the paper's logarithmic ones;
