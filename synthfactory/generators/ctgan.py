@@ -50,6 +50,7 @@ from synthfactory.generators.peers import ALONE, Peers
 from synthfactory.generators.precision import matrix_dtype
 from synthfactory.generators.representation import Representation, Rows
 from synthfactory.generators.sampling import NeuralModel, Wanted
+from synthfactory.generators.training import part_of
 from synthfactory.seeds import torch_stream
 
 RECALIBRATION_BATCHES = 50
@@ -339,23 +340,15 @@ class CTGANTrainer(NeuralTrainer):
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """See `Trainer.restore`."""
-
-        def part(of: str) -> dict[str, Tensor]:
-            return {
-                name.removeprefix(f"{of}/"): value
-                for name, value in tensors.items()
-                if name.startswith(f"{of}/")
-            }
-
         self.generator.values.copy_(tensors["weights/generator"])
         self.critic.values.copy_(tensors["weights/critic"])
         self.generator.refresh()
         self.critic.refresh()
         self._average.copy_(tensors["average/values"])
         self._done.copy_(tensors["average/done"])
-        self._generator_adam.restore(part("generator adam"))
-        self._critic_adam.restore(part("critic adam"))
-        self._noise.restore(part("noise"))
+        self._generator_adam.restore(part_of(tensors, "generator adam/"))
+        self._critic_adam.restore(part_of(tensors, "critic adam/"))
+        self._noise.restore(part_of(tensors, "noise/"))
         self.losses.copy_(tensors["report/losses"])
 
     @property

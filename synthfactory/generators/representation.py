@@ -1,7 +1,6 @@
 """A table as the networks see it: scalars and codes, and the spans that codes fill.
 
-Legend: B batch rows, M numeric columns, S spans (one per column), W encoded width (M scalars, then
-the spans one-hot), C condition width (the spans of discrete columns).
+Legend: B batch rows, M numeric columns, S spans (one per column).
 
 Rows are kept as codes; a dense one-hot exists for one batch at a time only.
 """
@@ -69,16 +68,6 @@ class Representation:
     def level_sizes(self) -> list[int]:
         """Levels of each discrete column, the missing state included."""
         return [len(counts) for counts in self.level_counts]
-
-    @property
-    def width(self) -> int:
-        """W."""
-        return self.n_numeric + sum(self.span_sizes)
-
-    @property
-    def condition_width(self) -> int:
-        """C."""
-        return sum(self.level_sizes)
 
     def encode(self, table: Table, *, seed: int) -> Rows:
         """The rows of a table; the mode of a value is drawn once, by responsibility."""

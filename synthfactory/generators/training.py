@@ -409,9 +409,9 @@ def _resume(
     if not peers.all(found is not None) or found is None:
         return Course(), {}
     course, tensors = found
-    trainer.restore({**_part(tensors, "now."), **_part(tensors, f"rank {peers.rank}.")})
+    trainer.restore({**part_of(tensors, "now."), **part_of(tensors, f"rank {peers.rank}.")})
     device = trainer.losses.device
-    return course, {name: value.to(device) for name, value in _part(tensors, "best.").items()}
+    return course, {name: value.to(device) for name, value in part_of(tensors, "best.").items()}
 
 
 def _read(checkpoint: Checkpoint) -> tuple[Course, dict[str, Tensor]] | None:
@@ -429,7 +429,8 @@ def _read(checkpoint: Checkpoint) -> tuple[Course, dict[str, Tensor]] | None:
     return Course(**json.loads(metadata["course"])), tensors
 
 
-def _part(tensors: Mapping[str, Tensor], of: str) -> dict[str, Tensor]:
+def part_of(tensors: Mapping[str, Tensor], of: str) -> dict[str, Tensor]:
+    """Those whose names begin with ``of``, without it."""
     return {name.removeprefix(of): value for name, value in tensors.items() if name.startswith(of)}
 
 

@@ -38,6 +38,7 @@ from synthfactory.generators.peers import ALONE, Peers
 from synthfactory.generators.precision import matrix_dtype
 from synthfactory.generators.representation import Representation, Rows
 from synthfactory.generators.sampling import NeuralModel, Wanted
+from synthfactory.generators.training import part_of
 from synthfactory.seeds import torch_stream
 
 SIGMA = 0.1
@@ -275,8 +276,8 @@ class TVAETrainer(NeuralTrainer):
         """See `Trainer.restore`."""
         self.flat.values.copy_(tensors["weights/all"])
         self.flat.refresh()
-        self._adam.restore(_part(tensors, "adam/"))
-        self._noise.restore(_part(tensors, "noise/"))
+        self._adam.restore(part_of(tensors, "adam/"))
+        self._noise.restore(part_of(tensors, "noise/"))
         self.losses.copy_(tensors["report/losses"])
 
     @property
@@ -313,10 +314,6 @@ class TVAETrainer(NeuralTrainer):
 
 
 TVAE.trainer = TVAETrainer
-
-
-def _part(tensors: Mapping[str, Tensor], of: str) -> dict[str, Tensor]:
-    return {name.removeprefix(of): value for name, value in tensors.items() if name.startswith(of)}
 
 
 class TVAEModel(NeuralModel):
