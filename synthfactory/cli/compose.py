@@ -21,12 +21,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from synthfactory.certification import Policy
-from synthfactory.clusters import Local
+from synthfactory.clusters import Local, Site
 from synthfactory.errors import OrderError, UserError, did_you_mean
 from synthfactory.order import Order
 from synthfactory.paths import conf_dir
 
-GROUPS = ("dataset", "split", "generator", "evaluation", "policy", "cluster", "experiment")
+GROUPS = ("dataset", "split", "generator", "evaluation", "policy", "cluster", "site", "experiment")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,7 @@ class Settings:
 
     order: Order
     cluster: Local
+    site: Site
     runs: Path
     key: Path | None
 
@@ -82,9 +83,9 @@ def settings(config: DictConfig) -> Settings:
     trusted = tuple(plain["trusted_targets"])
     built = {
         group: build(plain[group], trusted, group)
-        for group in ("dataset", "split", "generator", "evaluation", "cluster")
+        for group in ("dataset", "split", "generator", "evaluation", "cluster", "site")
     }
-    cluster = built.pop("cluster")
+    cluster, site = built.pop("cluster"), built.pop("site")
     order = Order(
         **built,
         policy=Policy.from_dict(plain["policy"]),
@@ -94,6 +95,7 @@ def settings(config: DictConfig) -> Settings:
     return Settings(
         order=order,
         cluster=cluster,
+        site=site,
         runs=Path(plain["paths"]["runs"]),
         key=None if key is None else Path(key).expanduser(),
     )

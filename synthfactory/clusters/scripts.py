@@ -1,0 +1,171 @@
+"""The text of batch jobs: a site's directives, its preparations, and what the job then does.
+
+Pure functions from parameters to text.  ``slurm/allocation.sbatch`` and the files in
+``tests/slurm/golden`` hold what they give, so that a change shows as a difference of text.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from synthfactory.clusters.sites import JobRequest, Site
+
+TO_BE_CONTINUED = 75
+"""Exit code of a job whose work is left over and made progress (EX_TEMPFAIL): queue it again."""
+
+_ALLOCATION = """\
+set -u
+{container}
+runs=runs
+for word in "$@"; do
+    case $word in paths.runs=*) runs=${{word#paths.runs=}} ;; esac
+done
+case $runs in /*) ;; *) runs=$PWD/$runs ;; esac
+control=$runs/.campaigns/$SLURM_JOB_ID
+mkdir -p "$control"
+
+# Every node sees this file: whoever finds it stops at the next checkpoint.
+export SYNTHFACTORY_STOP_FILE=$control/stop.${{SLURM_RESTART_COUNT:-0}}
+rm -f "$SYNTHFACTORY_STOP_FILE"
+
+# The queue knows the end, also after somebody moved it; the variable is absent in older SLURM.
+end=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format='%A %e' 2>/dev/null |
+    awk -v id="$SLURM_JOB_ID" '$1 == id {{ print $2 }}')
+deadline=
+[ -z "$end" ] || deadline=$(date --date="$end" +%s 2>/dev/null)
+deadline=${{deadline:-${{SLURM_JOB_END_TIME:-}}}}
+[ -z "$deadline" ] || export SYNTHFACTORY_DEADLINE=$deadline
+
+# srun takes neither of them over from sbatch by itself (since SLURM 22.05; with --export=NONE).
+export SRUN_CPUS_PER_TASK=${{SLURM_CPUS_PER_TASK:-1}}
+export SLURM_EXPORT_ENV=ALL
+
+interrupted=
+stop() {{
+    interrupted=yes
+    touch "$SYNTHFACTORY_STOP_FILE"
+}}
+trap stop USR1 TERM
+
+srun {options} "${{run[@]}}" run cluster=allocation "$@" &
+child=$!
+code=127
+while :; do # a trap ends wait before its child: wait again, until nothing interrupted it
+    interrupted=
+    wait "$child"
+    status=$?
+    [ "$status" -eq 127 ] || code=$status
+    [ -n "$interrupted" ] || break
+done
+
+# Work is left and some was done: queue again, unless somebody has cancelled the job meanwhile.
+state=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format='%A %T' 2>/dev/null |
+    awk -v id="$SLURM_JOB_ID" '$1 == id {{ print $2 }}')
+if [ "$code" -eq {again} ] && [ "$state" = RUNNING ]; then
+    job=$SLURM_JOB_ID
+    [ -z "${{SLURM_ARRAY_JOB_ID:-}}" ] || job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
+    scontrol requeue "$job" && exit 0
+fi
+exit "$code"
+"""
+
+_WORKER = """\
+set -u
+export SRUN_CPUS_PER_TASK=${{SLURM_CPUS_PER_TASK:-1}}
+{container}
+exec "${{run[@]}}"
+"""
+
+_CONTAINER = """\
+run=({command})
+if [ -n "${{{variable}:-}}" ]; then
+    run=({enter} "${variable}" {inside})
+fi
+"""
+
+
+def render(site: Site, request: JobRequest, body: str) -> str:
+    """A whole batch script.
+
+    Parameters
+    ----------
+    body
+        What the job does: `allocation_body` or `worker_body`.
+
+    Raises
+    ------
+    OrderError
+        When the site would not take the request; nothing was submitted.
+    """
+    lines = [
+        f"#!/bin/{site.shell}",
+        *(f"#SBATCH {directive}" for directive in site.directives(request)),
+        "",
+        *prologue(site, request),
+        body.rstrip("\n"),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def prologue(site: Site, request: JobRequest) -> list[str]:
+    """Shell lines before the work: modules, variables, what else the site needs."""
+    lines = [f"module load {shlex.quote(module)}" for module in site.modules]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in site.exports.items()]
+    if not site.internet:
+        # Whatever would wait for a network that is not there fails at once instead.
+        lines += ["export PIP_NO_INDEX=1 HF_HUB_OFFLINE=1"]
+    if site.gpu_cores and request.gpus_per_node == len(site.gpu_cores):
+        cores = ",".join(map(str, site.gpu_cores))
+        lines.append(f"export SYNTHFACTORY_GPU_CORES={cores}")
+    lines += site.prologue
+    return [*lines, ""] if lines else []
+
+
+def allocation_body(command: str, site: Site | None = None) -> str:
+    """What one allocation does: run orders until they are done or the time is up.
+
+    It tells the work its deadline and a stop file, passes early signals on as that file, and
+    queues itself again when `TO_BE_CONTINUED` comes back.
+
+    Parameters
+    ----------
+    command
+        Shell words that start synthfactory, such as ``synthfactory`` or
+        ``/path/.venv/bin/python -m synthfactory``.  The script's own arguments are overrides.
+    site
+        Whose container and ``srun`` options are used.
+    """
+    site = site or Site()
+    return _ALLOCATION.format(
+        container=_container(site, command),
+        options=" ".join(["--kill-on-bad-exit=1", *site.srun_options]),
+        again=TO_BE_CONTINUED,
+    )
+
+
+def worker_body(command: str, site: Site | None = None) -> str:
+    """What the job of one Dask worker does: become that worker.
+
+    Parameters
+    ----------
+    command
+        Shell words that start the worker.
+    site
+        Whose container is used.
+    """
+    return _WORKER.format(container=_container(site or Site(), command))
+
+
+def _container(site: Site, command: str) -> str:
+    """The command as the array ``run``, inside a container when the variable names an image.
+
+    An image has its own interpreter, so there a program is called by its bare name.
+    """
+    program, _, arguments = command.partition(" ")
+    return _CONTAINER.format(
+        command=command,
+        variable=site.container_variable,
+        enter=site.container_command,
+        inside=f"{Path(program).name} {arguments}".rstrip(),
+    ).rstrip("\n")
