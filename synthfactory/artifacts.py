@@ -165,6 +165,12 @@ def commit(
     note
         Called after ``write`` for further entries of the manifest, such as its seconds.
 
+    Returns
+    -------
+    dict
+        The manifest of the first committer.  Whoever wrote the same and came second finds
+        ``"second": "equal"`` or ``"different"`` in it.
+
     Raises
     ------
     StorageError
@@ -172,22 +178,23 @@ def commit(
     """
     if is_done(folder):
         return read_done(folder)
+    files: dict[str, str] = {}
 
     def write_and_list(work: Path) -> None:
         write(work)
-        files = {str(path.relative_to(work)): path for path in _files(work)}
-        manifest = {
-            "stage": folder.name,
-            "files": {name: digest_file(path) for name, path in sorted(files.items())},
-            **(note() if note else {}),
-        }
+        paths = {str(path.relative_to(work)): path for path in _files(work)}
+        files.update({name: digest_file(path) for name, path in sorted(paths.items())})
+        manifest = {"stage": folder.name, "files": files, **(note() if note else {})}
         write_json(work / DONE, manifest)
 
-    publish(folder, write_and_list)
-    return read_done(folder)
+    first = publish(folder, write_and_list)
+    manifest = read_done(folder)
+    if not first and files:
+        manifest["second"] = "equal" if manifest["files"] == files else "different"
+    return manifest
 
 
-def publish(folder: Path, write: Callable[[Path], None]) -> None:
+def publish(folder: Path, write: Callable[[Path], None]) -> bool:
     """Fill a folder once, atomically, without adding a file of our own.
 
     When ``folder`` exists already, nothing is run: it is whole, because it came by a rename.
@@ -199,13 +206,18 @@ def publish(folder: Path, write: Callable[[Path], None]) -> None:
     write
         Receives an empty private folder on the same file system and fills it.
 
+    Returns
+    -------
+    bool
+        Whether it is this call's folder that stands there now.
+
     Raises
     ------
     StorageError
         When the disk is full or read-only; nothing is left half-written.
     """
     if folder.is_dir():
-        return
+        return False
     work = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
     with storage_errors("write", folder):
         try:
@@ -214,20 +226,23 @@ def publish(folder: Path, write: Callable[[Path], None]) -> None:
             for path in _files(work):
                 _fsync_file(path)
             _fsync_folder(work)
-            _rename_once(work, folder)
+            return _rename_once(work, folder)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _rename_once(work: Path, folder: Path) -> None:
-    """Rename ``work`` to ``folder``, unless somebody else was first."""
+def _rename_once(work: Path, folder: Path) -> bool:
+    """Rename ``work`` to ``folder``; False when somebody else was first."""
+    first = True
     try:
         work.rename(folder)
     except OSError as error:
         # A rename never replaces a folder that holds files: the first committer wins.
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
+        first = False
     _fsync_folder(folder.parent)
+    return first
 
 
 def _files(folder: Path) -> list[Path]:

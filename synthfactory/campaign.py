@@ -7,27 +7,31 @@ Nothing below this module knows about Dask, and nothing in it knows which cluste
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
+import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synthfactory import artifacts, factory
+from synthfactory import artifacts, factory, interruption
 from synthfactory.certification import IssuerKey
-from synthfactory.errors import SynthfactoryError
+from synthfactory.errors import Interrupted, SynthfactoryError
 from synthfactory.generators import NeuralGenerator
-from synthfactory.journal import Progress, read_progress
+from synthfactory.journal import Progress, read_progress, write_event
 from synthfactory.order import Order
 from synthfactory.run import Outcome, Run
+from synthfactory.workers import Connect, Workers
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 POLL_S = 0.5
+# After being asked to stop without a known deadline, the campaign waits so long for its workers.
+MAX_WAIT_S = 30.0
+LEAVE_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +44,6 @@ class View:
 
 
 Watch = Callable[[View], None]
-Connect = Callable[[int, int], AbstractContextManager["Client"]]
 
 
 def run_campaign(
@@ -71,12 +74,20 @@ def run_campaign(
         How many orders that differ in their seed alone are trained in one step; None for what
         suits the worker's device.
 
+    Returns
+    -------
+    list of Outcome
+        A run that was asked to stop is ``interrupted``; it has failed if the whole campaign made
+        no step forward, so that whoever repeats it does not do so for ever.
+
     Raises
     ------
     UserError
         When a table cannot be read or the key cannot be used: nothing was started.
     StorageError
         When the folder of runs cannot be written: nothing was started.
+    ClusterError
+        When workers cannot be had.
     """
     plan = [Run.open(order, runs) for order in orders]
     distinct = {run.folder.name: run for run in plan}
@@ -89,71 +100,182 @@ def run_campaign(
         threads = max(run.order.threads for run in todo)
         # Ranks of one fit take every GPU of their machine: such orders are made one by one.
         at_once = 1 if any(_has_ranks(run) for run in todo) else len(todo)
-        with connect(at_once, threads) as client:
-            last = _submit(client, todo, models_per_fit)
-            for outcome in _work(last, todo, issuer, ended, tuple(distinct.values()), watch):
+        before = _marks(todo)
+        with connect(at_once, threads) as workers:
+            last = _submit(workers, todo, models_per_fit)
+            work = _Work(workers, last, issuer, dict(ended), tuple(distinct.values()))
+            for outcome in work.outcomes(todo, watch):
                 ended[outcome.run] = outcome
+        if _marks(todo) == before:
+            ended = {name: _without_progress(outcome) for name, outcome in ended.items()}
     watch(View(runs=tuple(distinct.values()), outcomes=ended))
     return [ended[run.folder.name] for run in plan]
 
 
-def _work(
-    last: Mapping[str, Future[str]],
-    todo: Sequence[Run],
-    issuer: IssuerKey,
-    ended: Mapping[str, Outcome],
-    everything: tuple[Run, ...],
-    watch: Watch,
-) -> Iterator[Outcome]:
-    """Yield the outcome of every run as its last task ends."""
-    pending = {run.folder.name: (run, last[run.folder.name]) for run in todo}
-    while pending:
-        done = [name for name, (_, future) in pending.items() if future.done()]
-        for name in done:
-            run, future = pending.pop(name)
-            yield _conclude(run, future, issuer)
-        progress = {
+def _marks(runs: Sequence[Run]) -> list[tuple[int, int]]:
+    """How far each run is: stages done, and when its checkpoint was written."""
+    return [
+        (
+            sum(run.is_done(stage) for stage in factory.STAGES),
+            max(
+                path.stat().st_mtime_ns if path.exists() else 0
+                for path in (run.checkpoint, run.ensemble_checkpoint)
+            ),
+        )
+        for run in runs
+    ]
+
+
+def _without_progress(outcome: Outcome) -> Outcome:
+    if outcome.state != "interrupted":
+        return outcome
+    why = (
+        "Nothing was reached before the time was up: repeating would not help. Ask for a longer "
+        "time limit (cluster.walltime_min), or make the stages shorter."
+    )
+    return dataclasses.replace(outcome, state="failed", reasons=(why, *outcome.reasons))
+
+
+class _Work:
+    """A submitted campaign, watched to its end."""
+
+    def __init__(
+        self,
+        workers: Workers,
+        last: Mapping[str, Future[Run]],
+        issuer: IssuerKey,
+        ended: dict[str, Outcome],
+        everything: tuple[Run, ...],
+    ) -> None:
+        self._workers, self._last, self._issuer = workers, last, issuer
+        self._ended, self._everything = ended, everything
+        self._asked_s: float | None = None
+
+    def outcomes(self, todo: Sequence[Run], watch: Watch) -> Iterator[Outcome]:
+        """Yield the outcome of every run as its last task ends."""
+        pending = {run.folder.name: run for run in todo}
+        while pending and not self._is_late():
+            done = [name for name in pending if self._last[name].done()]
+            for name in done:
+                yield self._conclude(pending.pop(name))
+            watch(
+                View(runs=self._everything, progress=self._progress(pending), outcomes=self._ended)
+            )
+            self._workers.check()
+            if pending and not done:
+                _wait_for_any([self._last[name] for name in pending])
+        for run in pending.values():
+            yield self._end(run, "interrupted", "It was unfinished when the time was up.")
+
+    def _is_late(self) -> bool:
+        """Whether to leave what is unfinished: the process ends soon and was told so."""
+        if not interruption.asked():
+            return False
+        self._asked_s = self._asked_s or time.monotonic()
+        left_s = interruption.seconds_left()
+        waited_s = time.monotonic() - self._asked_s
+        return waited_s > (MAX_WAIT_S if left_s is None else interruption.lead_s() / 2)
+
+    def _progress(self, pending: Mapping[str, Run]) -> dict[str, Progress]:
+        """Where the runs are on which a worker is busy; no other file is read."""
+        busy = {key.partition(":")[2] for key in _busy(self._workers.client)}
+        return {
             name: seen
-            for name, (run, _) in pending.items()
-            if (seen := read_progress(run.folder)) is not None
+            for name in busy & set(pending)
+            if (seen := read_progress(pending[name].folder)) is not None
         }
-        watch(View(runs=everything, progress=progress, outcomes=dict(ended)))
-        if pending and not done:
-            _wait_for_any([future for _, future in pending.values()])
+
+    def _conclude(self, run: Run) -> Outcome:
+        """Sign what was certified; turn an error into an outcome that says why."""
+        error = self._last[run.folder.name].exception()
+        if error is None:
+            try:
+                outcome = factory.certify(run, self._issuer)
+                self._ended[outcome.run] = outcome
+                return outcome
+            except SynthfactoryError as failure:
+                error = failure
+        state = "interrupted" if isinstance(error, Interrupted) else "failed"
+        return self._end(run, state, _in_words(error), getattr(error, "exit_code", 1))
+
+    def _end(self, run: Run, state: str, why: str, code: int = 1) -> Outcome:
+        outcome = Outcome(
+            run=run.folder.name,
+            folder=run.folder,
+            state=state,
+            reasons=(why,),
+            failure_code=code,
+        )
+        self._ended[outcome.run] = outcome
+        return outcome
+
+
+def _busy(client: Client) -> list[str]:
+    """The keys of the tasks that are running or next in a worker's queue."""
+    return [key for keys in client.processing().values() for key in keys]
 
 
 def _submit(
-    client: Client, todo: Sequence[Run], models_per_fit: int | None
-) -> dict[str, Future[str]]:
+    workers: Workers, todo: Sequence[Run], models_per_fit: int | None
+) -> dict[str, Future[Run]]:
     """Chain the stages of every run; earlier runs of a campaign go first.
 
     Runs that differ in their seed alone have a task in common between `split` and `fit`, which
-    trains them together where that is faster; what it leaves is fitted run by run.
+    trains them together where that is faster; what it leaves is fitted run by run.  A run travels
+    to the workers once: each stage gives it to the next.
     """
-    last: dict[str, Future[str]] = {}
-    # One worker for each set of GPUs; none where there are no GPUs.
-    places = list({gpus: worker for worker, gpus in client.run(_gpus).items() if gpus}.values())
-    for number, group in enumerate(_groups(todo, len(places), models_per_fit)):
+    client = workers.client
+    campaign = os.environ.get("SLURM_JOB_ID") or uuid.uuid4().hex[:12]
+    last: dict[str, Future[Run]] = {}
+    pins: list[str] = []
+    n_places = workers.places
+    if n_places is None:
+        # One worker for each set of GPUs; none where there are no GPUs.
+        found = {gpus: worker for worker, gpus in client.run(_gpus).items() if gpus}
+        pins = list(found.values())
+        n_places = len(pins)
+    for run in todo:
+        write_event(run.folder, "queued", "", campaign=campaign)
+    for number, group in enumerate(_groups(todo, n_places, models_per_fit)):
         together: Future[str] | None = None
         for stage in factory.STAGES:
             if stage == "fit" and len(group) > 1:
                 together = client.submit(
                     _fit_after,
                     [last[run.folder.name] for run in group],
-                    group,
                     models_per_fit,
-                    key=f"fit-together-{number}-{group[0].folder.name}",
+                    campaign,
+                    workers.elastic,
+                    key=f"fit-together-{number}:{group[0].folder.name}",
                     pure=False,
-                    workers=places[number % len(places)] if places else None,
-                    allow_other_workers=bool(places),
+                    workers=pins[number % len(pins)] if pins else None,
+                    allow_other_workers=bool(pins),
+                    resources=_asks(workers, stage, group[0]),
                 )
             for run in group:
                 name = run.folder.name
-                previous = together if stage == "fit" and together else last.get(name)
                 last[name] = client.submit(
-                    _perform_after, previous, stage, run, key=f"{stage}-{name}", pure=False
+                    _perform_after,
+                    last.get(name, run),
+                    together if stage == "fit" else None,
+                    stage,
+                    campaign,
+                    workers.elastic,
+                    key=f"{stage}:{name}",
+                    pure=False,
+                    resources=_asks(workers, stage, run),
                 )
     return last
+
+
+def _asks(workers: Workers, stage: str, run: Run) -> dict[str, float] | None:
+    """The Dask resources that a task needs."""
+    generator = run.order.generator
+    learns = stage == "fit" and isinstance(generator, NeuralGenerator)
+    if not learns or run.order.device == "cpu" or not workers.on_gpu:
+        return dict(workers.on_cpu) or None
+    n_gpus = generator.ranks if isinstance(generator, NeuralGenerator) else 1
+    return {name: n_gpus * each for name, each in workers.on_gpu.items()}
 
 
 def _groups(todo: Sequence[Run], n_places: int, at_once: int | None) -> list[list[Run]]:
@@ -193,32 +315,44 @@ def _gpus() -> str:
     return next((gpus for gpus in given if gpus not in ("", "-1")), "")
 
 
-def _fit_after(previous: object, runs: Sequence[Run], at_once: int | None) -> str:
+def _fit_after(runs: Sequence[Run], at_once: int | None, campaign: str, elastic: bool) -> str:
     """Train together what can be; a failure here is no failure of a run, which is fitted alone."""
-    with contextlib.suppress(Exception):
-        factory.fit_together(runs, at_once)
+    try:
+        factory.fit_together(runs, at_once, campaign)
+    except Interrupted:
+        if elastic:
+            _leave()
+        raise
+    except Exception:  # noqa: BLE001
+        return "left to each run"
     return "fit"
 
 
-def _perform_after(previous: object, stage: str, run: Run) -> str:
-    return factory.perform(stage, run)
+def _perform_after(run: Run, together: object, stage: str, campaign: str, elastic: bool) -> Run:
+    try:
+        factory.perform(stage, run, campaign)
+    except Interrupted:
+        if elastic:
+            _leave()
+        raise
+    return run
 
 
-def _conclude(run: Run, last: Future[str], issuer: IssuerKey) -> Outcome:
-    """Sign what was certified; turn an error into an outcome that says why."""
-    error = last.exception()
-    if error is None:
-        try:
-            return factory.certify(run, issuer)
-        except SynthfactoryError as failure:
-            error = failure
-    return Outcome(
-        run=run.folder.name,
-        folder=run.folder,
-        state="failed",
-        reasons=(_in_words(error),),
-        failure_code=getattr(error, "exit_code", 1),
-    )
+def _leave() -> None:
+    """Let this worker end, and have another one take the task.
+
+    Raises
+    ------
+    Reschedule
+        Always: the scheduler gives the task to somebody else.
+    """
+    from distributed import Reschedule, get_worker
+
+    worker = get_worker()
+    worker.loop.add_callback(worker.close_gracefully, restart=False, reason="asked to stop")
+    # The scheduler should know that this worker leaves before it looks for another.
+    time.sleep(LEAVE_S)
+    raise Reschedule
 
 
 def _in_words(error: BaseException) -> str:
@@ -226,13 +360,13 @@ def _in_words(error: BaseException) -> str:
         return str(error)
     if type(error).__name__ == "KilledWorker":
         return (
-            "The worker process died repeatedly, most likely for lack of memory: use a smaller "
-            "table or batch, fewer workers (cluster.n_workers=1), or a machine with more memory."
+            "Its worker processes died again and again, most likely for lack of memory: use a "
+            "smaller table or batch, fewer workers (cluster.n_workers=1), or more memory."
         )
     return f"{type(error).__name__}: {error}"
 
 
-def _wait_for_any(futures: Sequence[Future[str]]) -> None:
+def _wait_for_any(futures: Sequence[Future[Run]]) -> None:
     from distributed import TimeoutError as DaskTimeout
     from distributed import wait
 

@@ -15,6 +15,8 @@ Every message says what was expected, what came, and what to do about it.
     ├── TrainingError               a fit that diverged or ran out of its means: exits with 1
     ├── EvaluationError             a measurement that could not be made: exits with 1
     ├── StageError                  a stage of a run that failed, with its reason: exits with 1
+    ├── ClusterError                workers that cannot be had, or that end at once: exits with 1
+    ├── Interrupted                 asked to stop before the end; the same command continues: 75
     └── ReleaseError                a release folder that cannot be read or written: exits with 2
 
     UserWarning
@@ -75,6 +77,16 @@ class EvaluationError(SynthfactoryError, RuntimeError):
 
 class StageError(SynthfactoryError, RuntimeError):
     """A stage of a run failed."""
+
+
+class ClusterError(SynthfactoryError, RuntimeError):
+    """Workers cannot be had from the batch system, or end before they work."""
+
+
+class Interrupted(SynthfactoryError):
+    """Work was asked to stop and did so where it can go on; 75 is EX_TEMPFAIL of sysexits.h."""
+
+    exit_code = 75
 
 
 class ReleaseError(SynthfactoryError, RuntimeError):

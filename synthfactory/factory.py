@@ -13,14 +13,23 @@ asked for again at no cost; and the rows of the confidential table are never wri
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from synthfactory import artifacts, certification, generators, journal, release, seeds
+from synthfactory import (
+    artifacts,
+    certification,
+    generators,
+    interruption,
+    journal,
+    release,
+    seeds,
+)
 from synthfactory.certification import IssuerKey
-from synthfactory.errors import StageError, SynthfactoryError
+from synthfactory.errors import Interrupted, StageError, SynthfactoryError
 from synthfactory.journal import Curve, Reporter
 from synthfactory.order import Order
 from synthfactory.run import Outcome, Run
@@ -72,7 +81,7 @@ def fit(run: Run, work: Path, report: Reporter) -> None:
     _save_fit(model, curve.reports, run.order, work)
 
 
-def fit_together(runs: Sequence[Run], at_once: int | None) -> None:
+def fit_together(runs: Sequence[Run], at_once: int | None, campaign: str = "") -> None:
     """Fit several runs that differ in their seed alone, as one ensemble; commit each one's model.
 
     Parameters
@@ -82,6 +91,13 @@ def fit_together(runs: Sequence[Run], at_once: int | None) -> None:
     at_once
         Members of an ensemble; None for 16 on a GPU, and none on a processor, where one model per
         core is faster.
+    campaign
+        As in `perform`.
+
+    Raises
+    ------
+    Interrupted
+        When the process is asked to stop; the same call goes on where it was.
     """
     waiting = [run for run in runs if not run.is_done("fit")]
     first = runs[0].order
@@ -102,6 +118,8 @@ def fit_together(runs: Sequence[Run], at_once: int | None) -> None:
             for report in reports:
                 report("fit", progress.step / progress.steps, progress.in_words)
 
+        kept = members[0].ensemble_checkpoint
+        attempts = [_begin(run, "fit", campaign, kept) for run in members]
         with journal.measured() as cost:
             assert isinstance(first.generator, generators.NeuralGenerator)
             models = generators.fit_tables(
@@ -111,15 +129,17 @@ def fit_together(runs: Sequence[Run], at_once: int | None) -> None:
                 device=first.device,
                 threads=first.threads,
                 callback=listen,
+                checkpoint=kept,
             )
-            for run, model in zip(members, models, strict=True):
-                run.record()
+            for run, model, attempt in zip(members, models, attempts, strict=True):
                 artifacts.commit(
                     run.folder / "fit",
                     functools.partial(_save_fit, model, losses, run.order, ensemble=len(members)),
                     note=functools.partial(_share, cost, len(members)),
                 )
-                run.forget_unfinished_fit()
+                journal.write_event(run.folder, "committed", "fit", attempt=attempt)
+        for run in members:
+            run.forget_unfinished_fit()
 
 
 def _save_fit(
@@ -223,33 +243,60 @@ STAGES: Mapping[str, Stage] = {
 }
 
 
-def perform(stage: str, run: Run) -> str:
+def perform(stage: str, run: Run, campaign: str | None = None) -> str:
     """Run one stage and commit it; a committed stage returns at once.
+
+    Parameters
+    ----------
+    stage
+        One of `STAGES`.
+    run
+        Of which run.
+    campaign
+        Names the campaign, for which restarts without a step forward are counted; None for this
+        process alone.
 
     Raises
     ------
+    Interrupted
+        When the process is asked to stop; the same call goes on where it was.
     SynthfactoryError
         When the stage fails; the reason is in ``failure.json`` too, where the disk allows.
     """
     if run.is_done(stage):
         return stage
+    attempt = ""
     try:
-        run.record()
+        attempt = _begin(run, stage, campaign or f"{os.getpid()}", run.checkpoint)
         report = Reporter(run.folder)
         report(stage)
         with journal.measured() as cost:
-            artifacts.commit(
+            manifest = artifacts.commit(
                 run.folder / stage, lambda work: STAGES[stage](run, work, report), note=cost
             )
+        second = manifest.get("second")
+        journal.write_event(run.folder, "committed", stage, attempt=attempt, second=second)
         journal.clear_failure(run.folder)
         if stage == "fit":
             run.forget_unfinished_fit()
+    except Interrupted as error:
+        journal.write_event(run.folder, "interrupted", stage, attempt=attempt, why=str(error))
+        raise
     except SynthfactoryError as error:
-        journal.write_failure(run.folder, stage, error)
+        journal.write_failure(run.folder, stage, error, attempt=attempt)
         raise
     except Exception as error:
-        journal.write_failure(run.folder, stage, error)
+        journal.write_failure(run.folder, stage, error, attempt=attempt)
         raise StageError(
             f"Stage '{stage}' of {run.folder.name} failed: {type(error).__name__}: {error}"
         ) from error
     return stage
+
+
+def _begin(run: Run, stage: str, campaign: str, checkpoint: Path) -> str:
+    """Note the order and that a stage begins; returns the attempt's name."""
+    if interruption.asked():
+        raise Interrupted(f"Stage '{stage}' did not begin: the process was asked to stop.")
+    run.record()
+    step = generators.step_of(checkpoint) if stage == "fit" else 0
+    return journal.begin_attempt(run.folder, stage, campaign=campaign, step=step)

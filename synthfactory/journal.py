@@ -1,4 +1,4 @@
-"""What a run tells while it works: progress, the loss curve, failures, and what it cost.
+"""What a run tells while it works: events, progress, the loss curve, failures, and what it cost.
 
 Workers write small files into the run folder; whoever wants to know reads them.  That works the
 same on a laptop and across a cluster's nodes, for a watcher who came late, and after a crash.
@@ -11,6 +11,7 @@ import os
 import platform
 import resource
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import Any
 import psutil
 
 from synthfactory import artifacts
+from synthfactory.errors import StageError
 
 # The stages of a run, in order; each is a folder that is absent or whole.
 STAGES = ("split", "fit", "sample", "evaluate", "decide")
@@ -27,6 +29,9 @@ ORDER_FILE = "order.json"
 PROGRESS_FILE = "progress.json"
 FAILURE_FILE = "failure.json"
 CURVE_FILE = "fit.losses.jsonl"
+EVENTS_FILE = "events.jsonl"
+LOG_VARIABLE = "SYNTHFACTORY_LOG"
+MAX_STARTS = 3
 STALE_AFTER_S = 60.0
 _WRITE_EVERY_S = 0.5
 
@@ -93,6 +98,89 @@ class Curve:
             file.write(json.dumps(report) + "\n")
 
 
+def write_event(folder: Path, event: str, stage: str, **more: Any) -> None:
+    """Append what happened to the run's events: one line of JSON, written at once.
+
+    Parameters
+    ----------
+    folder
+        The run's folder.
+    event
+        ``queued``, ``started``, ``committed``, ``interrupted`` or ``failed``.
+    stage
+        Of which stage.
+    more
+        Further values, such as ``attempt``, ``campaign`` and ``step``.
+    """
+    line = {
+        "at": round(time.time(), 3),
+        "event": event,
+        "stage": stage,
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "job": os.environ.get("SLURM_JOB_ID"),
+        "restart": os.environ.get("SLURM_RESTART_COUNT"),
+        "log": os.environ.get(LOG_VARIABLE),
+        **more,
+    }
+    with artifacts.storage_errors("write", folder / EVENTS_FILE):
+        folder.mkdir(parents=True, exist_ok=True)
+        # One write to a file opened for appending: two writers never mix their lines.
+        descriptor = os.open(folder / EVENTS_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            os.write(descriptor, (json.dumps(line) + "\n").encode())
+        finally:
+            os.close(descriptor)
+
+
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    """What happened to a run, oldest first; a half-written line is left out."""
+    events = []
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for line in (folder / EVENTS_FILE).read_text().splitlines():
+            with suppress(json.JSONDecodeError):
+                events.append(json.loads(line))
+    return events
+
+
+def begin_attempt(folder: Path, stage: str, *, campaign: str, step: int) -> str:
+    """Note that a stage begins, unless it began too often already; returns the attempt's name.
+
+    Parameters
+    ----------
+    folder
+        The run's folder.
+    stage
+        Which stage.
+    campaign
+        Names the campaign; another one tries afresh.
+    step
+        The step from which a fit continues; 0 for stages without checkpoints.
+
+    Raises
+    ------
+    StageError
+        When earlier attempts of this campaign began at the same step and died.
+    """
+    starts = 0
+    for event in read_events(folder):
+        if event["stage"] != stage or event.get("campaign") != campaign:
+            continue
+        if event["event"] == "started":
+            starts = starts + 1 if event.get("step") == step else 1
+        elif event["event"] in ("committed", "failed"):
+            starts = 0
+    if starts >= MAX_STARTS:
+        raise StageError(
+            f"Stage '{stage}' began {starts} times at step {step} and its process died each time, "
+            "most likely for lack of memory or time: give it more memory, a smaller table or "
+            "batch, or a longer time limit; then repeat the command."
+        )
+    attempt = uuid.uuid4().hex[:12]
+    write_event(folder, "started", stage, attempt=attempt, campaign=campaign, step=step)
+    return attempt
+
+
 def read_progress(folder: Path) -> Progress | None:
     """The last progress of a run, or None when it has none."""
     with suppress(FileNotFoundError, NotADirectoryError):
@@ -100,7 +188,7 @@ def read_progress(folder: Path) -> Progress | None:
     return None
 
 
-def write_failure(folder: Path, stage: str, error: Exception) -> None:
+def write_failure(folder: Path, stage: str, error: Exception, attempt: str = "") -> None:
     """Note why a stage failed, for `synthfactory status`; a full disk may hold no such note."""
     failure = {
         "stage": stage,
@@ -109,6 +197,7 @@ def write_failure(folder: Path, stage: str, error: Exception) -> None:
         "at": time.time(),
     }
     with suppress(OSError):
+        write_event(folder, "failed", stage, attempt=attempt, why=str(error))
         artifacts.write_json(folder / FAILURE_FILE, failure)
 
 

@@ -10,7 +10,7 @@
       evaluate/       the findings
       decide/         the verdict, report.json and report.html
       release/        what may leave the house: only when certified
-      progress.json, failure.json
+      progress.json, failure.json, events.jsonl
       fit.checkpoint.safetensors, fit.losses.jsonl (while a fit is unfinished)
 
 The five middle folders are stages: each is absent or whole, with a ``DONE.json`` that lists the
@@ -28,7 +28,7 @@ from typing import Any
 
 from synthfactory import __version__, artifacts
 from synthfactory.certification import Verdict
-from synthfactory.errors import TableError
+from synthfactory.errors import Interrupted, TableError
 from synthfactory.evaluation import Findings
 from synthfactory.journal import CURVE_FILE, ORDER_FILE, STAGES
 from synthfactory.order import Order, as_plain
@@ -72,9 +72,9 @@ class Outcome:
     folder
         Where it lies.
     state
-        ``certified``, ``refused`` or ``failed``.
+        ``certified``, ``refused``, ``failed``, or ``interrupted``: asked to stop, to be continued.
     reasons
-        Why it was refused or failed, a sentence each.
+        Why it was refused, failed or interrupted, a sentence each.
     failure_code
         2 when a failure is the input's (a table, a full disk), else 1.
     """
@@ -87,8 +87,9 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """0 certified, 3 refused, 1 or 2 failed."""
-        return {"certified": 0, "refused": 3}.get(self.state, self.failure_code)
+        """0 certified, 3 refused, 75 interrupted, 1 or 2 failed."""
+        codes = {"certified": 0, "refused": 3, "interrupted": Interrupted.exit_code}
+        return codes.get(self.state, self.failure_code)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,9 +188,15 @@ class Run:
         """Where an unfinished fit is kept."""
         return self.folder / "fit.checkpoint.safetensors"
 
+    @property
+    def ensemble_checkpoint(self) -> Path:
+        """Where an unfinished fit of several runs is kept, in the first one's folder."""
+        return self.folder / "fit.ensemble.checkpoint.safetensors"
+
     def forget_unfinished_fit(self) -> None:
         """Remove what an unfinished fit left: the fit is committed."""
         self.checkpoint.unlink(missing_ok=True)
+        self.ensemble_checkpoint.unlink(missing_ok=True)
         (self.folder / CURVE_FILE).unlink(missing_ok=True)
 
     @property

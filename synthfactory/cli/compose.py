@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from synthfactory.certification import Policy
-from synthfactory.clusters import Local, Site
+from synthfactory.clusters import Cluster, Site
 from synthfactory.errors import OrderError, UserError, did_you_mean
 from synthfactory.order import Order
 from synthfactory.paths import conf_dir
@@ -34,7 +34,7 @@ class Settings:
     """One order, and where and under which key it is made."""
 
     order: Order
-    cluster: Local
+    cluster: Cluster
     site: Site
     runs: Path
     key: Path | None

@@ -24,11 +24,13 @@ def make_all(settings: Sequence[Settings]) -> list[Outcome]:
             return development_key()
         return load_key(first.key, passphrase=ask_passphrase)
 
-    return run_campaign(
-        [item.order for item in settings],
-        first.runs,
-        connect=first.cluster.connect,
-        models_per_fit=first.cluster.models_per_fit,
-        key=key,
-        watch=watcher.get(),
-    )
+    # Ranks that serve the client of their job do not come back from here.
+    with first.cluster.session(first.site, first.runs) as connect:
+        return run_campaign(
+            [item.order for item in settings],
+            first.runs,
+            connect=connect,
+            models_per_fit=first.cluster.models_per_fit,
+            key=key,
+            watch=watcher.get(),
+        )

@@ -7,12 +7,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 
+from synthfactory.clusters.settings import DASK, expect_count, tell_dashboard
+from synthfactory.clusters.sites import Site
 from synthfactory.errors import OrderError
-
-if TYPE_CHECKING:
-    from distributed import Client
+from synthfactory.workers import Connect, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,20 +42,20 @@ class Local:
 
     def __post_init__(self) -> None:
         for name in ("n_workers", "models_per_fit"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, int) and value >= 1):
-                raise OrderError(
-                    f"cluster.{name}: expected a whole number of at least 1, or null, "
-                    f"got {value!r}."
-                )
+            expect_count(f"cluster.{name}", getattr(self, name), 1)
         if not self.memory_limit_gb >= 0:
             raise OrderError(
                 f"cluster.memory_limit_gb: expected 0 or more, got {self.memory_limit_gb!r}."
             )
 
     @contextlib.contextmanager
-    def connect(self, n_orders: int, threads_per_order: int) -> Iterator[Client]:
-        """A client of a cluster that lives as long as the ``with`` block.
+    def session(self, site: Site, runs: Path) -> Iterator[Connect]:
+        """What gives a cluster, when there is something to do; a site has no part in it."""
+        yield self.connect
+
+    @contextlib.contextmanager
+    def connect(self, n_orders: int, threads_per_order: int) -> Iterator[Workers]:
+        """The workers of a cluster that lives as long as the ``with`` block.
 
         Parameters
         ----------
@@ -69,20 +69,8 @@ class Local:
 
         from synthfactory.clusters.gpus import OwnGPUs, visible_gpus
 
-        settings: dict[str, Any] = {
-            # A fit holds a worker for minutes: never take its queue away or call it dead.
-            "distributed.scheduler.work-stealing": False,
-            "distributed.scheduler.worker-ttl": None,
-            "distributed.worker.memory.target": False,
-            "distributed.worker.memory.spill": False,
-            "distributed.worker.memory.pause": False,
-            "distributed.comm.timeouts.connect": "60s",
-            # Dask's own setting gives memory back after every array: twice the time in evaluation.
-            "distributed.nanny.pre-spawn-environ": {},
-            "distributed.admin.tick.limit": "60s",
-        }
         with (
-            dask.config.set(settings),
+            dask.config.set(DASK),
             tempfile.TemporaryDirectory(prefix="synthfactory-") as scratch,
             LocalCluster(
                 n_workers=self.n_workers or default_workers(n_orders, threads_per_order),
@@ -93,11 +81,14 @@ class Local:
                 dashboard_address="127.0.0.1:0",
                 local_directory=scratch,
                 silence_logs=50,
+                # Others on this machine could send work to an open scheduler, in our name.
+                security=True,
             ) as cluster,
             Client(cluster) as client,
         ):
             client.register_plugin(OwnGPUs(len(cluster.workers), *visible_gpus()))
-            yield client
+            tell_dashboard(client)
+            yield Workers(client=client)
 
 
 def default_workers(n_orders: int, threads_per_order: int) -> int:

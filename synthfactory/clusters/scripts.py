@@ -7,12 +7,26 @@ Pure functions from parameters to text.  ``slurm/allocation.sbatch`` and the fil
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 
 from synthfactory.clusters.sites import JobRequest, Site
 
 TO_BE_CONTINUED = 75
 """Exit code of a job whose work is left over and made progress (EX_TEMPFAIL): queue it again."""
+
+SRUN_OPTIONS = ("--kill-on-bad-exit=0", "--distribution=block")
+"""A worker that dies does not take the others along; ranks 0 and 1 serve, on the first node."""
+
+_DEADLINE = """\
+# The queue knows the end, also after somebody moved it; the variable is absent in older SLURM.
+end=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format='%A %e' 2>/dev/null |
+    awk -v id="$SLURM_JOB_ID" '$1 == id { print $2 }')
+deadline=
+[ -z "$end" ] || deadline=$(date --date="$end" +%s 2>/dev/null)
+deadline=${deadline:-${SLURM_JOB_END_TIME:-}}
+[ -z "$deadline" ] || export SYNTHFACTORY_DEADLINE=$deadline
+"""
 
 _ALLOCATION = """\
 set -u
@@ -28,15 +42,11 @@ mkdir -p "$control"
 # Every node sees this file: whoever finds it stops at the next checkpoint.
 export SYNTHFACTORY_STOP_FILE=$control/stop.${{SLURM_RESTART_COUNT:-0}}
 rm -f "$SYNTHFACTORY_STOP_FILE"
+# The client's own exit code: srun gives the worst one of all ranks.
+export SYNTHFACTORY_EXIT_FILE=$control/exit.${{SLURM_RESTART_COUNT:-0}}
+rm -f "$SYNTHFACTORY_EXIT_FILE"
 
-# The queue knows the end, also after somebody moved it; the variable is absent in older SLURM.
-end=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format='%A %e' 2>/dev/null |
-    awk -v id="$SLURM_JOB_ID" '$1 == id {{ print $2 }}')
-deadline=
-[ -z "$end" ] || deadline=$(date --date="$end" +%s 2>/dev/null)
-deadline=${{deadline:-${{SLURM_JOB_END_TIME:-}}}}
-[ -z "$deadline" ] || export SYNTHFACTORY_DEADLINE=$deadline
-
+{deadline}
 # srun takes neither of them over from sbatch by itself (since SLURM 22.05; with --export=NONE).
 export SRUN_CPUS_PER_TASK=${{SLURM_CPUS_PER_TASK:-1}}
 export SLURM_EXPORT_ENV=ALL
@@ -58,6 +68,7 @@ while :; do # a trap ends wait before its child: wait again, until nothing inter
     [ "$status" -eq 127 ] || code=$status
     [ -n "$interrupted" ] || break
 done
+[ ! -s "$SYNTHFACTORY_EXIT_FILE" ] || code=$(cat "$SYNTHFACTORY_EXIT_FILE")
 
 # Work is left and some was done: queue again, unless somebody has cancelled the job meanwhile.
 state=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format='%A %T' 2>/dev/null |
@@ -139,7 +150,8 @@ def allocation_body(command: str, site: Site | None = None) -> str:
     site = site or Site()
     return _ALLOCATION.format(
         container=_container(site, command),
-        options=" ".join(["--kill-on-bad-exit=1", *site.srun_options]),
+        deadline=_DEADLINE.rstrip(),
+        options=" ".join([*SRUN_OPTIONS, *site.srun_options]),
         again=TO_BE_CONTINUED,
     )
 
@@ -169,3 +181,32 @@ def _container(site: Site, command: str) -> str:
         enter=site.container_command,
         inside=f"{Path(program).name} {arguments}".rstrip(),
     ).rstrip("\n")
+
+
+def worker_preparation(site: Site, request: JobRequest, control: str, lead_s: int) -> list[str]:
+    """Shell lines before a job of ``cluster=slurm`` becomes a Dask worker.
+
+    They leave the interpreter in the array ``run`` and the option of the network in ``interface``.
+
+    Parameters
+    ----------
+    control
+        The campaign's folder, which every node sees.
+    lead_s
+        Seconds before the end at which work stops.
+    """
+    interface = [
+        "interface=",
+        f"for name in {' '.join(f'/sys/class/net/{name}' for name in site.interfaces)}; do",
+        '    [ ! -e "$name" ] || { interface="--interface ${name##*/}" && break; }',
+        "done",
+    ]
+    return [
+        *prologue(site, request),
+        _container(site, shlex.quote(sys.executable)).rstrip(),
+        _DEADLINE.rstrip(),
+        f"export SYNTHFACTORY_LEAD_S={lead_s}",
+        f"export SYNTHFACTORY_STOP_FILE={shlex.quote(control)}/stop",
+        f'export SYNTHFACTORY_LOG={shlex.quote(control)}/{request.name}-"$SLURM_JOB_ID".log',
+        *(interface if site.interfaces else ["interface="]),
+    ]

@@ -22,6 +22,7 @@ from synthfactory.generators.neural import fit_ensemble as fit_ensemble
 from synthfactory.generators.neural import fit_tables as fit_tables
 from synthfactory.generators.neural import members_at_once as members_at_once
 from synthfactory.generators.store import load_document
+from synthfactory.generators.training import step_of as step_of
 from synthfactory.generators.tvae import TVAE as TVAE
 from synthfactory.generators.tvae import TVAEModel
 from synthfactory.generators.vault import SDVCTGAN as SDVCTGAN

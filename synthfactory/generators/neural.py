@@ -139,7 +139,7 @@ class NeuralGenerator(Generator):
         representation = Representation.fit(learnt)
         rows = representation.encode(learnt, seed=seed)
         judge = None if held is None else Judge(held, seed=seed)
-        kept = self._checkpoint(checkpoint, learnt, seed, places[0], threads)
+        kept = self._checkpoint(checkpoint, [learnt], [seed], places[0], threads)
         if self.ranks > 1:
             weights = train_on_ranks(
                 self,
@@ -226,15 +226,20 @@ class NeuralGenerator(Generator):
         return made
 
     def _checkpoint(
-        self, path: Path | None, table: Table, seed: int, device: torch.device, threads: int
+        self,
+        path: Path | None,
+        tables: Sequence[Table],
+        seeds: Sequence[int],
+        device: torch.device,
+        threads: int,
     ) -> Checkpoint | None:
         if path is None:
             return None
         key = digest_json(
             {
                 "generator": {"name": self.name, **self.hyperparameters()},
-                "table": table.digest,
-                "seed": str(seed),
+                "tables": [table.digest for table in tables],
+                "seeds": [str(seed) for seed in seeds],
                 "device": device.type,
                 "threads": threads,
                 "torch": torch.__version__,
@@ -332,8 +337,14 @@ def fit_tables(
     device: str = "auto",
     threads: int = 2,
     callback: Callback | None = None,
+    checkpoint: Path | None = None,
 ) -> list[Any]:
     """Fit one model per table, all in one step; the tables have one schema.
+
+    Parameters
+    ----------
+    checkpoint
+        As in `Generator.fit`; used where all members have the same number of steps.
 
     Raises
     ------
@@ -364,7 +375,10 @@ def fit_tables(
     with using_threads(threads), using_precision(spec.precision, place):
         trainer = spec._trainer(representations, Deck(rows, place), seeds, place)
         steps = [spec.steps(len(part)) for part in rows]
-        course = _train_members(trainer, steps, spec, callback, models)
+        kept = None
+        if checkpoint is not None and len(set(steps)) == 1:
+            kept = spec._checkpoint(checkpoint, tables, seeds, place, threads)
+        course = _train_members(trainer, steps, spec, callback, models, kept)
     for member in course.failed:
         models[member] = spec.fit(tables[member], seed=seeds[member], **alone)  # type: ignore[arg-type]
     return [models[member] for member in range(len(tables))]
@@ -384,6 +398,7 @@ def _train_members(
     spec: NeuralGenerator,
     callback: Callback | None,
     models: dict[int, Any],
+    checkpoint: Checkpoint | None,
 ) -> Course:
     """Train to the longest member's end; a shorter one is finished when its own is reached."""
 
@@ -397,6 +412,7 @@ def _train_members(
         steps=max(steps),
         max_minutes=spec.max_minutes,
         callback=callback,
+        checkpoint=checkpoint,
         stops=dict.fromkeys(steps, finish),
     )
     for member in range(len(steps)):

@@ -44,6 +44,6 @@ def test_gpus_are_counted_by_the_vendor(monkeypatch: pytest.MonkeyPatch, tmp_pat
 @pytest.mark.slow
 def test_each_worker_sees_its_own_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
-    with Local(n_workers=2).connect(2, 1) as client:
-        seen = client.run(visible_gpus)
+    with Local(n_workers=2).connect(2, 1) as workers:
+        seen = workers.client.run(visible_gpus)
     assert sorted(gpus for _, gpus in seen.values()) == [["4", "5"], ["6", "7"]]

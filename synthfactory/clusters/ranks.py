@@ -1,0 +1,279 @@
+"""A cluster of ranks: every process of a parallel job runs the same command, and takes a part.
+
+Rank 0 is the scheduler, rank 1 the client that goes on with the command, and the others are
+workers, the first of each node one for each of its GPUs.  Ranks that serve never come back: they
+end when the client has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from synthfactory import interruption
+from synthfactory.clusters.gpus import VISIBLE, visible_gpus
+from synthfactory.clusters.settings import DASK, tell_dashboard
+from synthfactory.clusters.sites import SERVICE_TASKS
+from synthfactory.errors import ClusterError
+from synthfactory.workers import Connect, Workers
+
+if TYPE_CHECKING:
+    from distributed import Security
+
+SCHEDULER, CLIENT = 0, 1
+# A worker without its scheduler, and a scheduler without work, end after so long.
+DEATH_TIMEOUT_S = 120
+IDLE_TIMEOUT_S = 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rank:
+    """One process of a parallel job.
+
+    Parameters
+    ----------
+    rank, size
+        Its number, and how many there are.
+    local_rank
+        Its number on its node.
+    n_nodes
+        Nodes of the job.
+    first_node
+        Whether the scheduler and the client are on its node.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    n_nodes: int
+    first_node: bool
+
+    @property
+    def place(self) -> int:
+        """Its number among the workers of its node; negative for those that serve."""
+        return self.local_rank - SERVICE_TASKS if self.first_node else self.local_rank
+
+    def check(self) -> None:
+        """Refuse a job that is too small.
+
+        Raises
+        ------
+        ClusterError
+            With how many ranks are needed.
+        """
+        if self.size <= SERVICE_TASKS:
+            raise ClusterError(
+                f"Expected at least {SERVICE_TASKS + 1} ranks (a scheduler, a client, a worker), "
+                f"got {self.size}: ask for the number of GPUs plus {SERVICE_TASKS}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duty:
+    """What a worker of a node does.
+
+    Parameters
+    ----------
+    gpus
+        The GPUs that it uses, and the ``variable`` that says so; none for a worker on processors.
+    """
+
+    variable: str = VISIBLE[0]
+    gpus: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, rank: Rank) -> Duty:
+        """One GPU for each of the first workers of a node.
+
+        A batch system that binds a GPU to each rank shows one only: that is the rank's own.
+        """
+        variable, gpus = visible_gpus()
+        if len(gpus) == 1 and os.environ.get("SLURM_GPUS_PER_TASK") == "1":
+            return cls(variable=variable, gpus=tuple(gpus))
+        return cls(variable=variable, gpus=tuple(gpus[rank.place : rank.place + 1]))
+
+    def take(self) -> None:
+        """Let this process and its children see these GPUs alone."""
+        if self.variable in os.environ or self.gpus:
+            os.environ[self.variable] = ",".join(self.gpus)
+
+
+def worker_options(duty: Duty, models_per_gpu: int, memory_limit_gb: float) -> dict[str, Any]:
+    """The options of a Dask worker for a duty."""
+    return {
+        "nthreads": models_per_gpu if duty.gpus else 1,
+        "resources": {"GPU": 1.0} if duty.gpus else {"CPU": 1.0},
+        "memory_limit": f"{memory_limit_gb}GB" if memory_limit_gb else 0,
+        "death_timeout": DEATH_TIMEOUT_S,
+        "local_directory": tempfile.gettempdir(),
+    }
+
+
+def describe_workers(rank: Rank, models_per_gpu: int) -> dict[str, Any]:
+    """The rules of the job's workers, as `synthfactory.workers.Workers` takes them.
+
+    The client sees the GPUs of its own node; all nodes of a job are alike.
+    """
+    n_gpus = len(visible_gpus()[1]) * rank.n_nodes
+    n_workers = rank.size - SERVICE_TASKS
+    if not n_gpus:
+        return {"on_cpu": {"CPU": 1.0}, "places": 0}
+    # Without a worker on processors, those with GPUs do everything.
+    on_cpu = {"CPU": 1.0} if n_workers > n_gpus else {}
+    return {"on_gpu": {"GPU": 1 / models_per_gpu}, "on_cpu": on_cpu, "places": n_gpus}
+
+
+class Exchange(Protocol):
+    """How a text gets from the scheduler's rank to all others."""
+
+    def tell(self, text: str) -> None:
+        """Give the text; called by the scheduler's rank, once."""
+
+    def hear(self) -> str:
+        """Wait for the text; called by every other rank, once."""
+
+
+@contextlib.contextmanager
+def quiet_import() -> Iterator[None]:
+    """Import dask-jobqueue without its handler of Ctrl-C, which it sets when it is imported."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def make_runner(
+    base: type[Any],
+    rank: Rank,
+    *,
+    models_per_gpu: int,
+    memory_limit_gb: float,
+    interface: str | None,
+    exchange: Exchange,
+    options: Mapping[str, Any] | None = None,
+) -> Any:
+    """Take this rank's part; come back as the client, with a running cluster, or not at all.
+
+    Parameters
+    ----------
+    base
+        A `dask_jobqueue.runner.BaseRunner`.
+    interface
+        The network interface to listen on; None for Dask's choice.
+    exchange
+        How the ranks learn the scheduler's address and the credentials of this job.
+    options
+        Further arguments of ``base``.
+    """
+    import asyncio
+    import json
+
+    import dask
+    from dask_jobqueue.runner import Role
+    from distributed import Nanny, Scheduler, SchedulerPlugin, Security
+    from distributed.core import rpc
+
+    class _EndWithClient(SchedulerPlugin):
+        def __init__(self, scheduler: Scheduler) -> None:
+            self._scheduler = scheduler
+
+        def remove_client(self, scheduler: Scheduler, client: str) -> None:
+            # Workers have clients of their own only inside tasks, which ours do not open.
+            self._scheduler.loop.add_callback(self._scheduler.close, reason="its client is gone")
+
+    class Runner(base):  # type: ignore[misc]
+        """Roles by rank, encrypted connections, one worker process for each rank."""
+
+        security: Security
+
+        async def get_role(self) -> Role:
+            return {SCHEDULER: Role.scheduler, CLIENT: Role.client}.get(rank.rank, Role.worker)
+
+        async def start_scheduler(self) -> None:
+            self.security = Security.temporary()
+            self.scheduler_options.update(security=self.security)
+            await self.before_scheduler_start()
+            async with Scheduler(**self.scheduler_options) as scheduler:
+                # Without its client a scheduler has nothing to live for.
+                scheduler.add_plugin(_EndWithClient(scheduler))
+                await self.set_scheduler_address(scheduler)
+                await scheduler.finished()
+
+        async def set_scheduler_address(self, scheduler: Any) -> None:
+            exchange.tell(
+                json.dumps({"address": scheduler.address, "security": _export(self.security)})
+            )
+
+        async def get_scheduler_address(self) -> str:
+            told = json.loads(await asyncio.to_thread(exchange.hear))
+            self.security = Security(**told["security"])
+            return str(told["address"])
+
+        async def start_worker(self) -> None:
+            address = await self.get_scheduler_address()
+            duty = Duty.of(rank)
+            duty.take()
+            async with Nanny(
+                address,
+                name=f"rank-{rank.rank}",
+                security=self.security,
+                interface=interface,
+                **worker_options(duty, models_per_gpu, memory_limit_gb),
+            ) as nanny:
+                await nanny.finished()
+
+        async def _start(self) -> None:
+            await super()._start()
+            if self.role == Role.client:
+                connection = self.security.get_connection_args("client")
+                self.scheduler_comm = rpc(self.scheduler_address, connection_args=connection)
+
+    rank.check()
+    interruption.listen()
+    dask.config.set(DASK)
+    before = signal.getsignal(signal.SIGINT)
+    # A rank that has served sends itself an interrupt, which is its way out.
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+    runner = Runner(
+        scheduler_options={
+            "protocol": "tls",
+            "port": 0,
+            "interface": interface,
+            "dashboard": True,
+            "dashboard_address": "127.0.0.1:0",
+            "idle_timeout": f"{IDLE_TIMEOUT_S} s",
+        },
+        **(options or {}),
+    )
+    signal.signal(signal.SIGINT, before)
+    return runner
+
+
+def _export(security: Security) -> dict[str, Any]:
+    """Credentials as JSON-able arguments of `distributed.Security`."""
+    roles, parts = ("client", "scheduler", "worker"), ("key", "cert")
+    names = ["tls_ca_file", *(f"tls_{role}_{part}" for role in roles for part in parts)]
+    return {"require_encryption": True, **{name: getattr(security, name) for name in names}}
+
+
+@contextlib.contextmanager
+def session(runner: Any, rules: Mapping[str, Any]) -> Iterator[Connect]:
+    """What gives the job's workers; afterwards every rank ends."""
+
+    @contextlib.contextmanager
+    def connect(n_orders: int, threads_per_order: int) -> Iterator[Workers]:
+        from distributed import Client
+
+        with Client(runner.scheduler_address, security=runner.security) as client:
+            tell_dashboard(client)
+            yield Workers(client=client, **rules)
+
+    with runner:
+        yield connect

@@ -1,0 +1,42 @@
+"""What a cluster gives to a campaign: a Dask client, and how its workers are to be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """A Dask client and the rules of its workers.
+
+    Parameters
+    ----------
+    client
+        Of the scheduler that the workers ask.
+    on_gpu, on_cpu
+        Dask resources that a task asks for when it can use a GPU, and when it cannot; empty where
+        workers are all alike.
+    places
+        How many GPUs work at a time; None to ask the workers that are there.
+    elastic
+        Whether a worker that is asked to stop is replaced by another one.  Otherwise all stop.
+    check
+        Raises a `ClusterError` when workers cannot be had.
+    """
+
+    client: Client
+    on_gpu: Mapping[str, float] = field(default_factory=dict)
+    on_cpu: Mapping[str, float] = field(default_factory=dict)
+    places: int | None = None
+    elastic: bool = False
+    check: Callable[[], None] = lambda: None
+
+
+# Called with (number of orders, threads per order).
+Connect = Callable[[int, int], AbstractContextManager[Workers]]
