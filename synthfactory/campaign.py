@@ -171,7 +171,9 @@ class _Work:
         """Whether to leave what is unfinished: the process ends soon and was told so."""
         if not interruption.asked():
             return False
-        self._asked_s = self._asked_s or time.monotonic()
+        if self._asked_s is None:
+            self._asked_s = time.monotonic()
+            interruption.spread()
         left_s = interruption.seconds_left()
         waited_s = time.monotonic() - self._asked_s
         return waited_s > (MAX_WAIT_S if left_s is None else interruption.lead_s() / 2)

@@ -7,10 +7,12 @@ Long work asks `asked` now and then, writes down where it is, and raises `Interr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -37,6 +39,29 @@ def forget() -> None:
     global _looked_s
     _flag.clear()
     _looked_s = -LOOK_EVERY_S
+
+
+def spread() -> None:
+    """Ask the processes that look at the same file, too."""
+    stop_file = os.environ.get(STOP_FILE_VARIABLE)
+    if stop_file:
+        with contextlib.suppress(OSError):
+            Path(stop_file).touch()
+
+
+@contextlib.contextmanager
+def stop_file(path: Path) -> Iterator[None]:
+    """Let the processes that are started in the block look at a file; it is removed first."""
+    before = os.environ.get(STOP_FILE_VARIABLE)
+    path.unlink(missing_ok=True)
+    os.environ[STOP_FILE_VARIABLE] = str(path)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[STOP_FILE_VARIABLE]
+        else:
+            os.environ[STOP_FILE_VARIABLE] = before
 
 
 def listen(*signals: signal.Signals) -> None:

@@ -139,7 +139,7 @@ class Run:
             return
         document = {
             "order": self.order.to_dict(),
-            "path": self.order.dataset.path,
+            "path": _lasting(self.order.dataset.path),
             "table": self.table_digest,
             "synthfactory": __version__,
             "python": platform.python_version(),
@@ -242,6 +242,11 @@ class Run:
             for other in self.folder.parent.glob(f"*/{ORDER_FILE}")
             if artifacts.is_done(other.parent / "evaluate")
         )
+
+
+def _lasting(path: str) -> str:
+    """The path of a table, so that it is found from any folder."""
+    return str(Path(path).absolute()) if Path(path).is_file() else path
 
 
 _KNOWN_DIGESTS: dict[tuple[str, str, int, int], tuple[str, str]] = {}

@@ -44,14 +44,14 @@ class CampaignLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Make one campaign of the jobs; a failed order does not raise, its outcome says why."""
-        from synthfactory.cli.make import make_all
+        from synthfactory.cli.make import act
 
         assert self._config is not None
         assert self._context is not None
         assert self._task_function is not None
         loader = self._context.config_loader
         configs = [loader.load_sweep_config(self._config, list(words)) for words in job_overrides]
-        outcomes = make_all([self._task_function(config) for config in configs])
+        outcomes = act([self._task_function(config) for config in configs])
         return [
             JobReturn(
                 overrides=words, cfg=config, status=JobStatus.COMPLETED, _return_value=outcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,8 +16,12 @@ EXIT_CODES = """exit codes:
   1  a run failed, or a release does not hold
   2  the input is at fault: a table, a setting, a key, a full disk; nothing half-written
   3  the policy refused: the report says which rules, and by how much
+  75  asked to stop before the end; the same command continues
   130  interrupted; the same command continues
 """
+
+# A batch job reads the code of its client here, where its launcher would mix those of all ranks.
+EXIT_FILE_VARIABLE = "SYNTHFACTORY_EXIT_FILE"
 
 RUN_HELP = """Make synthetic data: `synthfactory run [setting=value ...]`.
 
@@ -30,9 +35,31 @@ The same command continues what was interrupted, and returns at once when all is
 """
 
 
+SUBMIT_HELP = """Make synthetic data in one batch job: `synthfactory submit [setting=value ...]`.
+
+The job holds the scheduler and all workers, stops in time, and queues itself again until all
+is done.  Run it on a login node; `synthfactory status` and `logs` read the folder of runs.
+
+examples:
+  synthfactory submit site=leonardo_booster cluster.account=myproject generator=ctgan
+  synthfactory submit site=devcluster --multirun generator=ctgan,tvae seed=range(0,8)
+  synthfactory submit site=lumi_g cluster.account=project_1 cluster.nodes=2 --show
+"""
+
+CLIENT_RANK = "1"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    arguments = _parse(argv)
+    code = _run(_parse(argv))
+    exit_file = os.environ.get(EXIT_FILE_VARIABLE)
+    # Ranks that serve never come here: they leave by `SystemExit`.
+    if exit_file and os.environ.get("SLURM_PROCID") == CLIENT_RANK:
+        Path(exit_file).write_text(f"{code}\n")
+    return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         code: int = arguments.verb(arguments)
     except SynthfactoryError as error:
@@ -70,15 +97,29 @@ def parser() -> argparse.ArgumentParser:
     verbs = root.add_subparsers(title="verbs", metavar="", required=True)
 
     run = _verb(verbs, "run", "make a certified synthetic dataset", RUN_HELP)
-    run.add_argument("settings", nargs="*", metavar="setting=value", help="Hydra overrides")
-    run.add_argument("-m", "--multirun", action="store_true", help="make every combination")
-    run.add_argument(
-        "--config-dir", type=Path, help="a folder with your own dataset/, policy/, ..."
-    )
+    _add_settings(run)
     run.add_argument("--show", action="store_true", help="print the resolved order, make nothing")
     run.add_argument("--json", action="store_true", help="outcomes as JSON on standard output")
     run.add_argument("-q", "--quiet", action="store_true", help="no progress")
     run.set_defaults(verb=_lazily("run"))
+
+    plan = _verb(verbs, "plan", "what `run` would make, what is there already, and why")
+    _add_settings(plan)
+    plan.add_argument("--json", action="store_true", help="as JSON on standard output")
+    plan.set_defaults(verb=_lazily("plan"))
+
+    submit = _verb(verbs, "submit", "make it in one batch job; comes back at once", SUBMIT_HELP)
+    _add_settings(submit)
+    submit.add_argument("--show", action="store_true", help="print the script, submit nothing")
+    submit.add_argument("--json", action="store_true", help="as JSON on standard output")
+    submit.set_defaults(verb=_lazily("submit"))
+
+    resume = _verb(verbs, "resume", "go on with what is unfinished in a folder of runs")
+    resume.add_argument("runs", type=Path, nargs="?", default=Path("runs"), help="folder of runs")
+    _add_settings(resume, multirun=False)
+    resume.add_argument("--json", action="store_true", help="outcomes as JSON on standard output")
+    resume.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    resume.set_defaults(verb=_lazily("resume"))
 
     inspect = _verb(verbs, "inspect", "infer a dataset's columns and roles, as YAML with reasons")
     inspect.add_argument("file", type=Path, help="a CSV or Parquet file")
@@ -110,6 +151,11 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="as JSON on standard output")
     status.set_defaults(verb=_lazily("status"))
 
+    logs = _verb(verbs, "logs", "what happened to a run, and the end of its job's log")
+    logs.add_argument("folder", type=Path, nargs="?", default=Path("runs"), help="a run, or runs")
+    logs.add_argument("-n", "--lines", type=_count, default=40, help="lines of the job's log")
+    logs.set_defaults(verb=_lazily("logs"))
+
     verify = _verb(verbs, "verify", "check a release offline; 0 only if everything holds")
     verify.add_argument("release", type=Path, help="a release folder")
     verify.add_argument("--issuer", help="the did:key that must have signed")
@@ -134,6 +180,15 @@ def parser() -> argparse.ArgumentParser:
     )
     explain.set_defaults(verb=_lazily("policy_explain"))
     return root
+
+
+def _add_settings(verb: argparse.ArgumentParser, *, multirun: bool = True) -> None:
+    verb.add_argument("settings", nargs="*", metavar="setting=value", help="Hydra overrides")
+    if multirun:
+        verb.add_argument("-m", "--multirun", action="store_true", help="make every combination")
+    verb.add_argument(
+        "--config-dir", type=Path, help="a folder with your own dataset/, policy/, ..."
+    )
 
 
 def _verb(

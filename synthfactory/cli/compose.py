@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +21,14 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from synthfactory import artifacts
 from synthfactory.certification import Policy
 from synthfactory.clusters import Cluster, Site
 from synthfactory.errors import OrderError, UserError, did_you_mean
+from synthfactory.journal import ORDER_FILE
 from synthfactory.order import Order
 from synthfactory.paths import conf_dir
+from synthfactory.run import Run
 
 GROUPS = ("dataset", "split", "generator", "evaluation", "policy", "cluster", "site", "experiment")
 
@@ -99,6 +103,70 @@ def settings(config: DictConfig) -> Settings:
         runs=Path(plain["paths"]["runs"]),
         key=None if key is None else Path(key).expanduser(),
     )
+
+
+def unfinished(runs: Path, words: Sequence[str], config_dir: Path | None) -> list[Settings]:
+    """The orders of a folder of runs that are not done, read from their ``order.json``.
+
+    Parameters
+    ----------
+    runs
+        The folder.
+    words
+        Overrides of everything that is no part of an order: cluster, site, issuer.key.
+
+    Raises
+    ------
+    OrderError
+        When there is no such folder, or an override would change the orders.
+    """
+    if not runs.is_dir():
+        raise OrderError(
+            f"Expected a folder of runs, but there is no folder {runs}. "
+            "Name it: synthfactory resume FOLDER"
+        )
+    free = ("cluster", "site", "issuer", "trusted_targets")
+    for word in words:
+        if _name(word).partition(".")[0] not in free:
+            raise OrderError(
+                f"'{word}' would change the orders: resume takes {', '.join(free)} only. "
+                "Use `synthfactory run` for other orders."
+            )
+    overrides = check(words, config_dir)
+    with _explained(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("config", overrides=overrides)
+        base = settings(config)
+        trusted = tuple(config.trusted_targets)
+    found = []
+    for path in sorted(runs.glob(f"*/{ORDER_FILE}")):
+        order = order_of(artifacts.read_json(path), trusted)
+        run = Run.open(order, runs)
+        if run.folder != path.parent:
+            raise OrderError(
+                f"{path.parent} was made of another table, or by another version of synthfactory: "
+                "repeat its own command, which makes a run of its own."
+            )
+        if run.outcome is None:
+            found.append(dataclasses.replace(base, order=order, runs=runs))
+    return found
+
+
+def order_of(document: Mapping[str, Any], trusted: Sequence[str]) -> Order:
+    """The order that a run's ``order.json`` describes.
+
+    Raises
+    ------
+    OrderError
+        When it names a class that is not trusted, or is no order.
+    """
+    node = dict(document["order"])
+    node.pop("_target_", None)
+    built: dict[str, Any] = {
+        group: build(node.pop(group), trusted, group)
+        for group in ("split", "generator", "evaluation")
+    }
+    dataset = build({**node.pop("dataset"), "path": document["path"]}, trusted, "dataset")
+    return Order(dataset=dataset, policy=Policy.from_dict(node.pop("policy")), **built, **node)
 
 
 def build(node: Mapping[str, Any], trusted: Sequence[str], where: str) -> Any:

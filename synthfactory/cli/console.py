@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from synthfactory.campaign import View, Watch
     from synthfactory.run import Outcome
 
-MARKS = {"certified": ("✔", "green"), "refused": ("✘", "yellow"), "failed": ("✘", "red")}
+MARKS = {
+    "certified": ("✔", "green"),
+    "refused": ("✘", "yellow"),
+    "failed": ("✘", "red"),
+    "interrupted": ("…", "cyan"),
+}
 _LINE_EVERY_S = 60.0
 _STEP = 0.1
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from typing import Any
 
 from synthfactory.campaign import Watch, run_campaign
 from synthfactory.certification import IssuerKey, development_key, load_key
@@ -13,6 +14,11 @@ from synthfactory.run import Outcome
 
 # Hydra's launcher stands between the command line and `make_all`: the watcher goes around it.
 watcher: ContextVar[Watch] = ContextVar("watcher", default=lambda view: None)
+
+
+def act(settings: Sequence[Settings]) -> Any:
+    """Do with the orders what the verb is about; by default make them."""
+    return action.get()(settings)
 
 
 def make_all(settings: Sequence[Settings]) -> list[Outcome]:
@@ -34,3 +40,7 @@ def make_all(settings: Sequence[Settings]) -> list[Outcome]:
             key=key,
             watch=watcher.get(),
         )
+
+
+# What Hydra's launcher does with the orders of a sweep, for verbs that make nothing.
+action: ContextVar[Callable[[Sequence[Settings]], Any]] = ContextVar("action", default=make_all)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from typing import Any
 
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from synthfactory import artifacts, certification
+from synthfactory import artifacts, certification, interruption
 from synthfactory.cli.console import MARKS, ask_passphrase, console, tell, watching
-from synthfactory.errors import OrderError, ReleaseError
+from synthfactory.errors import Interrupted, OrderError, ReleaseError
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -23,6 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings = compose.one(arguments.settings, arguments.config_dir)
         _print_json(settings.order.to_dict())
         return 0
+    interruption.listen(*interruption.EARLY_SIGNALS, signal.SIGTERM)
     with watching(arguments.quiet) as watch:
         token = make.watcher.set(watch)
         try:
@@ -33,7 +35,111 @@ def run(arguments: argparse.Namespace) -> int:
                 outcomes = make.make_all([compose.one(arguments.settings, arguments.config_dir)])
         finally:
             make.watcher.reset(token)
+    return _conclude(outcomes, arguments.json)
+
+
+def resume(arguments: argparse.Namespace) -> int:
+    """Go on with every run of a folder that is not done, from the folder alone."""
+    from synthfactory.cli import compose, make
+
+    interruption.listen(*interruption.EARLY_SIGNALS, signal.SIGTERM)
+    left = compose.unfinished(arguments.runs, arguments.settings, arguments.config_dir)
+    if not left:
+        console().print(Text(f"Every run in {arguments.runs} is done."))
+        return 0
+    with watching(arguments.quiet) as watch:
+        token = make.watcher.set(watch)
+        try:
+            outcomes = make.make_all(left)
+        finally:
+            make.watcher.reset(token)
+    return _conclude(outcomes, arguments.json)
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """Say what `run` with the same words would make, what is there already, and why."""
+    from synthfactory.cli.jobs import describe_jobs
+    from synthfactory.cli.plans import plan as plan_all
+
+    settings = _all_settings(arguments)
+    plans = plan_all(settings)
+    first = settings[0]
+    jobs = describe_jobs(first.cluster, first.site)
     if arguments.json:
+        _print_json({"runs": [item.to_dict() for item in plans], "jobs": jobs})
+        return 0
+    screen = console(stderr=False)
+    for item in plans:
+        mark = {"done": "✔", "continue": "…", "new": "+"}[item.state]
+        screen.print(Text(f"{mark} {item.run}: {item.state}"))
+        if item.cached and item.missing:
+            screen.print(Text(f"    there already: {', '.join(item.cached)}"))
+        if item.missing:
+            screen.print(Text(f"    would run: {', '.join(item.missing)}"))
+        for reason in item.reasons:
+            screen.print(Text(f"    {reason}"))
+    for line in jobs:
+        screen.print(Text(line))
+    counts = {
+        state: sum(item.state == state for item in plans) for state in ("done", "continue", "new")
+    }
+    screen.print(Text(", ".join(f"{count} {state}" for state, count in counts.items())))
+    return 0
+
+
+def submit(arguments: argparse.Namespace) -> int:
+    """Write and submit one job for the orders; come back at once."""
+    from synthfactory.cli import jobs
+
+    said = [word for word in arguments.settings if word != "cluster=allocation"]
+    arguments.settings = ["cluster=allocation", *said]
+    settings = _all_settings(arguments)
+    words = [*said, *(["--multirun"] if arguments.multirun else [])]
+    if arguments.config_dir is not None:
+        words += ["--config-dir", str(arguments.config_dir.resolve())]
+    if arguments.show:
+        print(jobs.script_of(settings, words, "synthfactory-%j.log"), end="")
+        return 0
+    campaign = jobs.submit(settings, words)
+    if arguments.json:
+        _print_json(campaign)
+        return 0
+    screen = console()
+    print(campaign["job"])
+    runs = settings[0].runs
+    screen.print(Text(f"Job {campaign['job']} will make {len(campaign['runs'])} run(s)."))
+    screen.print(Text(f"    log     {campaign['log']}"))
+    screen.print(Text(f"    follow  synthfactory status {runs}"))
+    screen.print(Text(f"    cancel  scancel {campaign['job']}    (submit again to go on)"))
+    return 0
+
+
+def logs(arguments: argparse.Namespace) -> int:
+    """Show what happened to a run, and the end of the log of the job that works on it."""
+    from synthfactory.cli.jobs import log_lines
+
+    for line in log_lines(arguments.folder, arguments.lines):
+        print(line)
+    return 0
+
+
+def _all_settings(arguments: argparse.Namespace) -> list[Any]:
+    """The settings of every order that the words describe; nothing is made."""
+    from synthfactory.cli import compose, make
+
+    if not arguments.multirun:
+        return [compose.one(arguments.settings, arguments.config_dir)]
+    token = make.action.set(list)
+    try:
+        batches = compose.many(arguments.settings, arguments.config_dir)
+    finally:
+        make.action.reset(token)
+    return [job.return_value for batch in batches for job in batch]
+
+
+def _conclude(outcomes: list[Any], as_json: bool) -> int:
+    """Say how the runs ended; returns the exit code of the worst."""
+    if as_json:
         _print_json(
             [
                 {
@@ -48,8 +154,9 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         tell(outcomes)
     codes = {outcome.exit_code for outcome in outcomes}
-    # A failure is worse than a refusal, and one that is not the input's fault is the worst.
-    return next(code for code in (1, 2, 3, 0) if code in codes)
+    # What can go on comes first: a batch job queues itself again.  A failure is worse than a
+    # refusal, and one that is not the input's fault is the worst.
+    return next(code for code in (Interrupted.exit_code, 1, 2, 3, 0) if code in codes)
 
 
 def inspect(arguments: argparse.Namespace) -> int:

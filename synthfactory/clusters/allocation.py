@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synthfactory.artifacts import write_atomic
+from synthfactory.clusters import settings
 from synthfactory.clusters.ranks import (
     Rank,
     describe_workers,
@@ -96,8 +97,13 @@ class Allocation:
             )
         object.__setattr__(self, "extra_directives", tuple(self.extra_directives))
 
-    def request(self, site: Site) -> JobRequest:
+    def request(self, site: Site, log: str = "synthfactory-%j.log") -> JobRequest:
         """What the job asks of a site, checked against its rules.
+
+        Parameters
+        ----------
+        log
+            File of its output; ``%j`` is the job's number.
 
         Raises
         ------
@@ -116,6 +122,7 @@ class Allocation:
                 partition=self.partition,
                 qos=self.qos,
                 account=self.account,
+                log=log,
                 extra_directives=self.extra_directives,
             )
         )
@@ -140,6 +147,7 @@ class Allocation:
         folder = runs / CAMPAIGNS / os.environ["SLURM_JOB_ID"]
         # A job that is queued again must not meet the address of its former life.
         life = f"{os.environ.get('SLURM_RESTART_COUNT', '0')}.{os.environ['SLURM_STEP_ID']}"
+        settings.apply()
         with quiet_import():
             from dask_jobqueue.slurm import SLURMRunner
         folder.mkdir(parents=True, exist_ok=True)

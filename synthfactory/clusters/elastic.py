@@ -137,10 +137,7 @@ class Elastic:
         for task in self._cluster.scheduler.tasks.values():
             asks = task.resource_restrictions or {}
             kind = next((kind for kind in self._kinds if kind.resource in asks), None)
-            soon = task.state == "waiting" and all(
-                before.state == "processing" for before in task.waiting_on
-            )
-            if kind is not None and (task.state in WANTED or soon):
+            if kind is not None and (task.state in WANTED or _comes_soon(task, kind.resource)):
                 need[kind.name] += asks[kind.resource]
         return need
 
@@ -202,6 +199,14 @@ class Elastic:
         ]
         for name in [*reversed(waiting), *idle][: len(kind.jobs) - wanted]:
             self._forget(kind, name)
+
+
+def _comes_soon(task: Any, resource: str) -> bool:
+    """Whether a task waits only for tasks that run now, on workers of another kind."""
+    return task.state == "waiting" and all(
+        before.state == "processing" and resource not in (before.resource_restrictions or {})
+        for before in task.waiting_on
+    )
 
 
 def _job_of(worker: str, jobs: Mapping[str, Job]) -> str:

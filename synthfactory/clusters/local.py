@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from synthfactory import interruption
 from synthfactory.clusters.settings import DASK, expect_count, tell_dashboard
 from synthfactory.clusters.sites import Site
 from synthfactory.errors import OrderError
@@ -72,6 +73,7 @@ class Local:
         with (
             dask.config.set(DASK),
             tempfile.TemporaryDirectory(prefix="synthfactory-") as scratch,
+            interruption.stop_file(Path(scratch) / "stop"),
             LocalCluster(
                 n_workers=self.n_workers or default_workers(n_orders, threads_per_order),
                 threads_per_worker=1,

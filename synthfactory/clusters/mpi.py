@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from synthfactory.clusters import settings
 from synthfactory.clusters.ranks import (
     SCHEDULER,
     Rank,
@@ -73,6 +74,7 @@ class MPI:
                 f"cluster=mpi needs mpi4py and an MPI library ({error}): install "
                 "synthfactory[mpi] and load the site's MPI, or use another cluster."
             ) from error
+        settings.apply()
         with quiet_import():
             from dask_jobqueue.runner import BaseRunner
         world = mpi.COMM_WORLD

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from synthfactory import interruption
 from synthfactory.clusters.gpus import VISIBLE, visible_gpus
-from synthfactory.clusters.settings import DASK, tell_dashboard
+from synthfactory.clusters.settings import tell_dashboard
 from synthfactory.clusters.sites import SERVICE_TASKS
 from synthfactory.errors import ClusterError
 from synthfactory.workers import Connect, Workers
@@ -175,7 +175,6 @@ def make_runner(
     import asyncio
     import json
 
-    import dask
     from dask_jobqueue.runner import Role
     from distributed import Nanny, Scheduler, SchedulerPlugin, Security
     from distributed.core import rpc
@@ -237,7 +236,6 @@ def make_runner(
 
     rank.check()
     interruption.listen()
-    dask.config.set(DASK)
     before = signal.getsignal(signal.SIGINT)
     # A rank that has served sends itself an interrupt, which is its way out.
     signal.signal(signal.SIGINT, lambda *_: sys.exit(0))

@@ -42,6 +42,9 @@ mkdir -p "$control"
 # Every node sees this file: whoever finds it stops at the next checkpoint.
 export SYNTHFACTORY_STOP_FILE=$control/stop.${{SLURM_RESTART_COUNT:-0}}
 rm -f "$SYNTHFACTORY_STOP_FILE"
+# Where these lines go, for `synthfactory logs`.
+SYNTHFACTORY_LOG=$(scontrol show job "$SLURM_JOB_ID" 2>/dev/null | sed -n 's/^ *StdOut=//p')
+export SYNTHFACTORY_LOG
 # The client's own exit code: srun gives the worst one of all ranks.
 export SYNTHFACTORY_EXIT_FILE=$control/exit.${{SLURM_RESTART_COUNT:-0}}
 rm -f "$SYNTHFACTORY_EXIT_FILE"

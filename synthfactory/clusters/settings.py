@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import platform
 import sys
@@ -33,7 +34,24 @@ DASK: dict[str, Any] = {
     # sets OMP_NUM_THREADS=1, where the order decides.
     "distributed.nanny.pre-spawn-environ": {},
     "distributed.admin.tick.limit": "60s",
+    # A job's log is for the campaign's lines; Dask's own end of a connection is no news.
+    "logging": {
+        "distributed": "warning",
+        "distributed.core": "error",
+        "distributed.batched": "critical",
+        "tornado.application": "critical",
+    },
 }
+
+
+def apply() -> None:
+    """Set Dask for this process and for the worker processes that it starts."""
+    import dask
+
+    dask.config.set(DASK)
+    os.environ["DASK_INTERNAL_INHERIT_CONFIG"] = dask.config.serialize(DASK)
+    for name, level in DASK["logging"].items():
+        logging.getLogger(name).setLevel(level.upper())
 
 
 def tell_dashboard(client: Client) -> None:

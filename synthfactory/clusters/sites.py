@@ -499,7 +499,7 @@ def allocation_request(
     Parameters
     ----------
     gpus_per_node
-        ``None`` for all GPUs of a node.
+        ``None`` for all GPUs of a node, as far as its cores suffice.
     cpu_workers
         Workers without a GPU on each node.
     cpus_per_task
@@ -515,7 +515,11 @@ def allocation_request(
     wanted = others.get("partition")
     gpus = gpus_per_node
     if gpus is None:
-        gpus = site.partition(wanted or site.default_partition).gpus_per_node or 0
+        whole = site.partition(wanted or site.default_partition)
+        gpus = whole.gpus_per_node or 0
+        if whole.usable_cores is not None:
+            # Each rank needs a core of its own.
+            gpus = max(0, min(gpus, whole.usable_cores - SERVICE_TASKS - cpu_workers))
     tasks = gpus + SERVICE_TASKS + cpu_workers
     draft = JobRequest(nodes=nodes, gpus_per_node=gpus, tasks_per_node=tasks, **others)
     partition = site.partition(site.complete(draft).partition)

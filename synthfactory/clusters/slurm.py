@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from synthfactory import interruption
 from synthfactory.clusters.allocation import CAMPAIGNS
 from synthfactory.clusters.elastic import Elastic, Kind
 from synthfactory.clusters.ranks import DEATH_TIMEOUT_S, quiet_import
@@ -187,6 +188,7 @@ class Slurm:
         try:
             with (
                 dask.config.set(DASK),
+                interruption.stop_file(folder / "stop"),
                 SLURMCluster(
                     **first,
                     n_workers=0,
@@ -211,6 +213,8 @@ class Slurm:
                     client=client, elastic=True, check=elastic.check, **self._rules(specs)
                 )
                 cluster.loop.add_callback(keeping.cancel)
+                # Workers that are sent home end their jobs themselves; the rest is cancelled.
+                client.retire_workers()
         except FileNotFoundError as error:
             raise ClusterError(
                 f"cluster=slurm needs the commands of SLURM here ({error}): run it on a login "
@@ -252,6 +256,8 @@ class Slurm:
 
     def _options(self, site: Site, kind: str, request: JobRequest, folder: Path) -> dict[str, Any]:
         """The options of a `dask_jobqueue.slurm.SLURMJob`."""
+        import dask
+
         on_gpu = kind == "gpu"
         processes = 1 if on_gpu else self.workers_per_cpu_job
         threads = self.models_per_gpu * self.gpus_per_job if on_gpu else 1
@@ -264,7 +270,10 @@ class Slurm:
             # All options come from the site; dask-jobqueue knows too few of them.
             "job_directives_skip": ["#SBATCH"],
             "job_extra_directives": site.directives(request),
-            "job_script_prologue": worker_preparation(site, request, str(folder), LEAD_S),
+            "job_script_prologue": [
+                *worker_preparation(site, request, str(folder), LEAD_S),
+                f"export DASK_INTERNAL_INHERIT_CONFIG={dask.config.serialize(DASK)}",
+            ],
             "python": '"${run[@]}"',
             "shebang": f"#!/bin/{site.shell}",
             "death_timeout": DEATH_TIMEOUT_S,

@@ -1,0 +1,128 @@
+"""What a command would do: what is there already, what would be made, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from synthfactory import __version__, artifacts
+from synthfactory.cli.compose import Settings
+from synthfactory.journal import ORDER_FILE, STAGES
+from synthfactory.run import Run
+
+MAX_REASONS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What would happen to one order.
+
+    Parameters
+    ----------
+    run
+        The run's name.
+    state
+        ``done`` (certified or refused), ``continue`` or ``new``.
+    cached, missing
+        Stages that are committed, and those that would run.
+    reasons
+        Why it is not done.
+    """
+
+    run: str
+    state: str
+    cached: tuple[str, ...]
+    missing: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-able values."""
+        return {
+            "run": self.run,
+            "state": self.state,
+            "cached": list(self.cached),
+            "missing": list(self.missing),
+            "reasons": list(self.reasons),
+        }
+
+
+def plan(settings: Sequence[Settings]) -> list[Plan]:
+    """What would happen to each order; equal orders are one run."""
+    runs = [Run.open(item.order, item.runs) for item in settings]
+    return [_plan_one(run) for run in {run.folder.name: run for run in runs}.values()]
+
+
+def _plan_one(run: Run) -> Plan:
+    cached = tuple(stage for stage in STAGES if run.is_done(stage))
+    missing = tuple(stage for stage in STAGES if stage not in cached)
+    outcome = run.outcome
+    if outcome is not None:
+        return Plan(run=run.folder.name, state="done", cached=cached, missing=(), reasons=())
+    if (run.folder / ORDER_FILE).exists():
+        fitting = run.checkpoint.exists() and "fit" in missing
+        reasons = ["It was begun and is unfinished."]
+        reasons += ["Its fit goes on from a checkpoint."] if fitting else []
+        if not missing:
+            missing = ("release",)
+        return Plan(
+            run=run.folder.name,
+            state="continue",
+            cached=cached,
+            missing=missing,
+            reasons=tuple(reasons),
+        )
+    return Plan(
+        run=run.folder.name, state="new", cached=(), missing=missing, reasons=tuple(_why_new(run))
+    )
+
+
+def _why_new(run: Run) -> Iterator[str]:
+    """How the order differs from the run that is most like it."""
+    mine: dict[str, Any] = {
+        "order": run.order.to_dict(),
+        "table": run.table_digest,
+        "synthfactory": __version__,
+    }
+    others = [
+        (differences(document, mine), path.parent.name)
+        for path in sorted(run.folder.parent.glob(f"*/{ORDER_FILE}"))
+        for document in [artifacts.read_json(path)]
+        if document["order"]["dataset"]["name"] == run.order.dataset.name
+        and document["order"]["generator"]["_target_"] == mine["order"]["generator"]["_target_"]
+    ]
+    if not others:
+        yield "Nothing of this dataset and generator was made here yet."
+        return
+    found, name = min(others, key=lambda other: len(other[0]))
+    yield f"Unlike {name}:"
+    yield from found[:MAX_REASONS]
+    if len(found) > MAX_REASONS:
+        yield f"... and {len(found) - MAX_REASONS} more settings"
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The settings that differ, in words.
+
+    >>> differences({"order": {"generator": {"epochs": 300}}, "table": "a"},
+    ...             {"order": {"generator": {"epochs": 50}}, "table": "a"})
+    ['generator.epochs: 300 -> 50']
+    """
+    found = []
+    if old.get("table") != new.get("table"):
+        found.append("the table's content changed")
+    if old.get("synthfactory") != new.get("synthfactory"):
+        found.append(f"synthfactory {old.get('synthfactory')} -> {new.get('synthfactory')}")
+    before, after = dict(_flat(old["order"])), dict(_flat(new["order"]))
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key):
+            found.append(f"{key}: {before.get(key)} -> {after.get(key)}")
+    return found or ["the columns' schema changed"]
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _flat(item, f"{prefix}.{name}" if prefix else str(name))
+    else:
+        yield prefix, value
