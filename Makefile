@@ -26,7 +26,7 @@ check: $(VENV)/.dev ## formatting, lint, types, import contracts, shell scripts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck .ci/run tests/setup.sh benchmarks/gpu.sh
+	$(BIN)/shellcheck .ci/run tests/setup.sh benchmarks/gpu.sh slurm/devcluster/devcluster
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
