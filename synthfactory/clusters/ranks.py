@@ -30,6 +30,8 @@ SCHEDULER, CLIENT = 0, 1
 # A worker without its scheduler, and a scheduler without work, end after so long.
 DEATH_TIMEOUT_S = 120
 IDLE_TIMEOUT_S = 600
+# A rank asks now and then whether the scheduler is still there.
+ASK_EVERY_S, ASK_TIMEOUT_S, MAX_SILENT = 4.0, 30.0, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +179,7 @@ def make_runner(
 
     from dask_jobqueue.runner import Role
     from distributed import Nanny, Scheduler, SchedulerPlugin, Security
-    from distributed.core import rpc
+    from distributed.core import Status
 
     class _EndWithClient(SchedulerPlugin):
         def __init__(self, scheduler: Scheduler) -> None:
@@ -226,13 +228,15 @@ def make_runner(
                 interface=interface,
                 **worker_options(duty, models_per_gpu, memory_limit_gb),
             ) as nanny:
-                await nanny.finished()
+                # A worker that dies while its scheduler closes would be started again for nobody.
+                ends = [asyncio.ensure_future(end) for end in (nanny.finished(), _gone(nanny))]
+                _, others = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                for other in others:
+                    other.cancel()
 
-        async def _start(self) -> None:
-            await super()._start()
-            if self.role == Role.client:
-                connection = self.security.get_connection_args("client")
-                self.scheduler_comm = rpc(self.scheduler_address, connection_args=connection)
+        async def _close(self) -> None:
+            # The scheduler ends when its client leaves; nobody has to tell it.
+            self.status = Status.closed
 
     rank.check()
     interruption.listen()
@@ -252,6 +256,20 @@ def make_runner(
     )
     signal.signal(signal.SIGINT, before)
     return runner
+
+
+async def _gone(nanny: Any) -> None:
+    """Come back when the scheduler has not answered for a while."""
+    import asyncio
+
+    silent = 0
+    while silent < MAX_SILENT:
+        await asyncio.sleep(ASK_EVERY_S)
+        try:
+            await asyncio.wait_for(nanny.scheduler.identity(n_workers=0), ASK_TIMEOUT_S)
+            silent = 0
+        except (OSError, TimeoutError):
+            silent += 1
 
 
 def _export(security: Security) -> dict[str, Any]:

@@ -39,6 +39,9 @@ DASK: dict[str, Any] = {
         "distributed": "warning",
         "distributed.core": "error",
         "distributed.batched": "critical",
+        "distributed.nanny": "critical",
+        "distributed.nanny.memory": "warning",
+        "distributed.worker": "critical",
         "tornado.application": "critical",
     },
 }

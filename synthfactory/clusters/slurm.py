@@ -213,8 +213,6 @@ class Slurm:
                     client=client, elastic=True, check=elastic.check, **self._rules(specs)
                 )
                 cluster.loop.add_callback(keeping.cancel)
-                # Workers that are sent home end their jobs themselves; the rest is cancelled.
-                client.retire_workers()
         except FileNotFoundError as error:
             raise ClusterError(
                 f"cluster=slurm needs the commands of SLURM here ({error}): run it on a login "
