@@ -16,9 +16,8 @@ import functools
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from synthfactory import artifacts, certification, generators, journal, release, seeds
+from synthfactory import accounting, artifacts, certification, generators, journal, release, seeds
 from synthfactory.certification import IssuerKey
 from synthfactory.errors import StageError, SynthfactoryError
 from synthfactory.journal import Curve, Reporter
@@ -102,7 +101,7 @@ def fit_together(runs: Sequence[Run], at_once: int | None) -> None:
             for report in reports:
                 report("fit", progress.step / progress.steps, progress.in_words)
 
-        with journal.measured() as cost:
+        with accounting.measured() as cost:
             assert isinstance(first.generator, generators.NeuralGenerator)
             models = generators.fit_tables(
                 first.generator,
@@ -112,12 +111,13 @@ def fit_together(runs: Sequence[Run], at_once: int | None) -> None:
                 threads=first.threads,
                 callback=listen,
             )
+            each = accounting.share(cost(), len(members))
             for run, model in zip(members, models, strict=True):
                 run.record()
                 artifacts.commit(
                     run.folder / "fit",
                     functools.partial(_save_fit, model, losses, run.order, ensemble=len(members)),
-                    note=functools.partial(_share, cost, len(members)),
+                    note=functools.partial(dict, each),
                 )
                 run.forget_unfinished_fit()
 
@@ -135,12 +135,6 @@ def _save_fit(
     artifacts.write_json(
         work / "training.json", {"losses": losses, "ensemble": ensemble, "engine": engine}
     )
-
-
-def _share(cost: Callable[[], dict[str, Any]], members: int) -> dict[str, Any]:
-    """One member's part of what an ensemble cost; the peak of memory is everybody's."""
-    total = cost()
-    return {**total, **{name: round(total[name] / members, 3) for name in ("wall_s", "cpu_s")}}
 
 
 def sample(run: Run, work: Path, report: Reporter) -> None:
@@ -199,12 +193,12 @@ def certify(run: Run, key: IssuerKey) -> Outcome:
 
     def assemble(work: Path) -> None:
         shutil.copytree(run.folder / "sample" / "data", work / "data")
-        for source in ("sample/manifest.json", "decide/report.json", "decide/report.html"):
+        for source in ("sample/manifest.json", "decide/report.json", "resources.json"):
             shutil.copy(run.folder / source, work)
-        certification.issue_certificate(
-            work, key=key, resources=run.resources, attempts=run.attempts
-        )
+        release.write_page(work, run.read("decide/report.json"), run.read("resources.json"))
+        certification.issue_certificate(work, key=key, attempts=run.attempts)
 
+    run.record_resources()
     if run.load_verdict().certified:
         artifacts.publish(run.folder / "release", assemble)
     outcome = run.outcome
@@ -237,7 +231,7 @@ def perform(stage: str, run: Run) -> str:
         run.record()
         report = Reporter(run.folder)
         report(stage)
-        with journal.measured() as cost:
+        with accounting.measured() as cost:
             artifacts.commit(
                 run.folder / stage, lambda work: STAGES[stage](run, work, report), note=cost
             )

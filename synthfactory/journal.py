@@ -1,4 +1,4 @@
-"""What a run tells while it works: progress, the loss curve, failures, and what it cost.
+"""What a run tells while it works: progress, the loss curve, failures.
 
 Workers write small files into the run folder; whoever wants to know reads them.  That works the
 same on a laptop and across a cluster's nodes, for a watcher who came late, and after a crash.
@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ ORDER_FILE = "order.json"
 PROGRESS_FILE = "progress.json"
 FAILURE_FILE = "failure.json"
 CURVE_FILE = "fit.losses.jsonl"
+EVENTS_FILE = "events.jsonl"
 STALE_AFTER_S = 60.0
 _WRITE_EVERY_S = 0.5
 
@@ -125,22 +125,12 @@ def clear_failure(folder: Path) -> None:
     (folder / FAILURE_FILE).unlink(missing_ok=True)
 
 
-@contextmanager
-def measured() -> Iterator[Callable[[], dict[str, Any]]]:
-    """Measure a stage; the yielded function returns its cost so far.
-
-    Wall time is the stage's own; processor time and peak memory are the process's, from
-    ``getrusage(2)``, so the peak covers earlier stages of the same process too.
-    """
-    wall_s, cpu_s = time.monotonic(), time.process_time()
-
-    def cost() -> dict[str, Any]:
-        peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return {
-            "wall_s": round(time.monotonic() - wall_s, 3),
-            "cpu_s": round(time.process_time() - cpu_s, 3),
-            "peak_rss_mb": round(peak_kib / 1024),
-            "host": platform.node(),
-        }
-
-    yield cost
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    """What happened to a run, in the order of its file; a line that is not whole is left out."""
+    events: list[dict[str, Any]] = []
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for line in (folder / EVENTS_FILE).read_bytes().splitlines():
+            with suppress(ValueError):
+                event = json.loads(line)
+                events += [event] if isinstance(event, dict) else []
+    return events
