@@ -11,10 +11,10 @@ Json = Mapping[str, Any]
 
 UNMEASURED = "unmeasured"
 METHODS = {
-    "nvml": "GPUs, by their own counters (NVML)",
-    "rapl": "Processors, by their own counters (RAPL)",
-    "pm_counters": "Node, by the counters of Cray (pm_counters)",
-    "sacct": "Job, by Slurm's accounting (sacct)",
+    "nvml": "Energy: GPUs (NVML)",
+    "rapl": "Energy: processors (RAPL)",
+    "pm_counters": "Energy: node (Cray pm_counters)",
+    "sacct": "Energy: job (sacct)",
     "all": "Energy",
 }
 

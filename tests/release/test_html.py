@@ -210,32 +210,9 @@ def test_unknown_measurements_have_plain_words() -> None:
     assert "Measured 1.0 % (0.50 % to 1.5 %); control 0.0 %." in text
 
 
-def costs(**changes: Any) -> dict[str, Any]:
-    stage = {
-        "wall_s": 75.0, "peak_rss_mb": 1_500, "members": 1, "cpu_allocated_h": 0.5,
-        "cpu_used_h": 0.25, "gpu_allocated_h": 0.125, "gpu_used_h": None, "attempts": 3,
-    }  # fmt: skip
-    told = {
-        "format": "synthfactory-resources/1",
-        "stages": [{"stage": "fit", **stage}],
-        "total": stage,
-        "attempts": {
-            "begun": 3, "ended_without_commit": 2, "of_these_continued": 1,
-            "uncommitted_wall_s": 130.0, "uncommitted_wall_is": "at most",
-        },
-        "waiting": {"queue_s": 4_000.0, "jobs": 2, "jobs_s": 90.0},
-        "energy": [
-            {"method": "nvml", "kwh": 0.0612, "coverage": "the GPUs of this process",
-             "shared": False, "of_wall": 0.975},
-            {"method": "unmeasured", "of": "rapl", "why": "<b>no</b> counters"},
-        ],
-    }  # fmt: skip
-    return {**told, **changes}
-
-
 def test_a_page_with_costs_tells_hours_energy_attempts_and_waiting() -> None:
-    text = Page(render_html(examples.certified(), costs())).text
-    assert "GPUs, by their own counters (NVML)" in text
+    text = Page(render_html(examples.certified(), examples.costs())).text
+    assert "Energy: GPUs (NVML)" in text
     assert "0.0612 kWh of the GPUs of this process; over 97.5 % of the time" in text
     assert "2, of at most 2 min 10 s in all" in text
     assert "1 went on from a checkpoint" in text
@@ -244,11 +221,13 @@ def test_a_page_with_costs_tells_hours_energy_attempts_and_waiting() -> None:
 
 
 def test_what_was_not_measured_is_called_unmeasured() -> None:
-    text = Page(render_html(examples.certified(), costs())).text
+    text = Page(render_html(examples.certified(), examples.costs())).text
     assert "unmeasured: <b>no</b> counters" in text
     assert text.count("unmeasured") == 3  # GPU-hours used of the stage and in all, and RAPL.
     waiting = {"queue_s": None, "jobs": 0, "jobs_s": None}
-    nothing = Page(render_html(examples.certified(), costs(attempts=None, waiting=waiting))).text
+    nothing = Page(
+        render_html(examples.certified(), examples.costs(attempts=None, waiting=waiting))
+    ).text
     assert "Attempts without a resultunmeasured" in nothing
     assert "Waiting for a workerunmeasured" in nothing
     assert "Waiting in the batch system" not in nothing
