@@ -17,9 +17,9 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from synthfactory import (
+    accounting,
     artifacts,
     certification,
     generators,
@@ -120,7 +120,7 @@ def fit_together(runs: Sequence[Run], at_once: int | None, campaign: str = "") -
 
         kept = members[0].ensemble_checkpoint
         attempts = [_begin(run, "fit", campaign, kept) for run in members]
-        with journal.measured() as cost:
+        with accounting.measured() as cost:
             assert isinstance(first.generator, generators.NeuralGenerator)
             models = generators.fit_tables(
                 first.generator,
@@ -131,11 +131,12 @@ def fit_together(runs: Sequence[Run], at_once: int | None, campaign: str = "") -
                 callback=listen,
                 checkpoint=kept,
             )
+            each = accounting.share(cost(), len(members))
             for run, model, attempt in zip(members, models, attempts, strict=True):
                 artifacts.commit(
                     run.folder / "fit",
                     functools.partial(_save_fit, model, losses, run.order, ensemble=len(members)),
-                    note=functools.partial(_share, cost, len(members)),
+                    note=functools.partial(dict, each),
                 )
                 journal.write_event(run.folder, "committed", "fit", attempt=attempt)
         for run in members:
@@ -155,12 +156,6 @@ def _save_fit(
     artifacts.write_json(
         work / "training.json", {"losses": losses, "ensemble": ensemble, "engine": engine}
     )
-
-
-def _share(cost: Callable[[], dict[str, Any]], members: int) -> dict[str, Any]:
-    """One member's part of what an ensemble cost; the peak of memory is everybody's."""
-    total = cost()
-    return {**total, **{name: round(total[name] / members, 3) for name in ("wall_s", "cpu_s")}}
 
 
 def sample(run: Run, work: Path, report: Reporter) -> None:
@@ -219,12 +214,12 @@ def certify(run: Run, key: IssuerKey) -> Outcome:
 
     def assemble(work: Path) -> None:
         shutil.copytree(run.folder / "sample" / "data", work / "data")
-        for source in ("sample/manifest.json", "decide/report.json", "decide/report.html"):
+        for source in ("sample/manifest.json", "decide/report.json", "resources.json"):
             shutil.copy(run.folder / source, work)
-        certification.issue_certificate(
-            work, key=key, resources=run.resources, attempts=run.attempts
-        )
+        release.write_page(work, run.read("decide/report.json"), run.read("resources.json"))
+        certification.issue_certificate(work, key=key, attempts=run.attempts)
 
+    run.record_resources()
     if run.load_verdict().certified:
         artifacts.publish(run.folder / "release", assemble)
     outcome = run.outcome
@@ -270,7 +265,7 @@ def perform(stage: str, run: Run, campaign: str | None = None) -> str:
         attempt = _begin(run, stage, campaign or f"{os.getpid()}", run.checkpoint)
         report = Reporter(run.folder)
         report(stage)
-        with journal.measured() as cost:
+        with accounting.measured() as cost:
             manifest = artifacts.commit(
                 run.folder / stage, lambda work: STAGES[stage](run, work, report), note=cost
             )
@@ -299,4 +294,12 @@ def _begin(run: Run, stage: str, campaign: str, checkpoint: Path) -> str:
         raise Interrupted(f"Stage '{stage}' did not begin: the process was asked to stop.")
     run.record()
     step = generators.step_of(checkpoint) if stage == "fit" else 0
-    return journal.begin_attempt(run.folder, stage, campaign=campaign, step=step)
+    held = accounting.find_allocation()
+    return journal.begin_attempt(
+        run.folder,
+        stage,
+        campaign=campaign,
+        step=step,
+        cpus=held.cpus,
+        gpus=held.gpus * held.gpu_share,
+    )

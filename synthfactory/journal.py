@@ -1,4 +1,4 @@
-"""What a run tells while it works: events, progress, the loss curve, failures, and what it cost.
+"""What a run tells while it works: events, progress, the loss curve, failures.
 
 Workers write small files into the run folder; whoever wants to know reads them.  That works the
 same on a laptop and across a cluster's nodes, for a watcher who came late, and after a crash.
@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,16 +133,17 @@ def write_event(folder: Path, event: str, stage: str, **more: Any) -> None:
 
 
 def read_events(folder: Path) -> list[dict[str, Any]]:
-    """What happened to a run, oldest first; a half-written line is left out."""
-    events = []
+    """What happened to a run, in the order of its file; a line that is not whole is left out."""
+    events: list[dict[str, Any]] = []
     with suppress(FileNotFoundError, NotADirectoryError):
-        for line in (folder / EVENTS_FILE).read_text().splitlines():
-            with suppress(json.JSONDecodeError):
-                events.append(json.loads(line))
+        for line in (folder / EVENTS_FILE).read_bytes().splitlines():
+            with suppress(ValueError):
+                event = json.loads(line)
+                events += [event] if isinstance(event, dict) else []
     return events
 
 
-def begin_attempt(folder: Path, stage: str, *, campaign: str, step: int) -> str:
+def begin_attempt(folder: Path, stage: str, *, campaign: str, step: int, **more: Any) -> str:
     """Note that a stage begins, unless it began too often already; returns the attempt's name.
 
     Parameters
@@ -156,6 +156,8 @@ def begin_attempt(folder: Path, stage: str, *, campaign: str, step: int) -> str:
         Names the campaign; another one tries afresh.
     step
         The step from which a fit continues; 0 for stages without checkpoints.
+    more
+        Further values of the event.
 
     Raises
     ------
@@ -177,7 +179,18 @@ def begin_attempt(folder: Path, stage: str, *, campaign: str, step: int) -> str:
             "batch, or a longer time limit; then repeat the command."
         )
     attempt = uuid.uuid4().hex[:12]
-    write_event(folder, "started", stage, attempt=attempt, campaign=campaign, step=step)
+    seen = read_progress(folder)
+    last_seen = None if seen is None else seen.written_at
+    write_event(
+        folder,
+        "started",
+        stage,
+        attempt=attempt,
+        campaign=campaign,
+        step=step,
+        last_seen=last_seen,
+        **more,
+    )
     return attempt
 
 
@@ -212,24 +225,3 @@ def read_failure(folder: Path) -> Mapping[str, Any] | None:
 def clear_failure(folder: Path) -> None:
     """Forget an earlier failure: the run is being tried again."""
     (folder / FAILURE_FILE).unlink(missing_ok=True)
-
-
-@contextmanager
-def measured() -> Iterator[Callable[[], dict[str, Any]]]:
-    """Measure a stage; the yielded function returns its cost so far.
-
-    Wall time is the stage's own; processor time and peak memory are the process's, from
-    ``getrusage(2)``, so the peak covers earlier stages of the same process too.
-    """
-    wall_s, cpu_s = time.monotonic(), time.process_time()
-
-    def cost() -> dict[str, Any]:
-        peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return {
-            "wall_s": round(time.monotonic() - wall_s, 3),
-            "cpu_s": round(time.process_time() - cpu_s, 3),
-            "peak_rss_mb": round(peak_kib / 1024),
-            "host": platform.node(),
-        }
-
-    yield cost

@@ -9,6 +9,7 @@
       sample/         data/part-*.parquet and their manifest
       evaluate/       the findings
       decide/         the verdict, report.json and report.html
+      resources.json  what the run cost, once it is decided
       release/        what may leave the house: only when certified
       progress.json, failure.json, events.jsonl
       fit.checkpoint.safetensors, fit.losses.jsonl (while a fit is unfinished)
@@ -26,11 +27,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthfactory import __version__, artifacts
+from synthfactory import __version__, accounting, artifacts
 from synthfactory.certification import Verdict
 from synthfactory.errors import Interrupted, TableError
 from synthfactory.evaluation import Findings
-from synthfactory.journal import CURVE_FILE, ORDER_FILE, STAGES
+from synthfactory.journal import CURVE_FILE, ORDER_FILE, STAGES, read_events
 from synthfactory.order import Order, as_plain
 from synthfactory.tables import Dataset, Parts, Schema, Table, read_table
 
@@ -226,13 +227,22 @@ class Run:
 
     @property
     def resources(self) -> dict[str, Any]:
-        """What each committed stage cost: wall and processor seconds, peak memory."""
-        return {
-            stage: {name: done[name] for name in ("wall_s", "cpu_s", "peak_rss_mb")}
+        """What the committed stages cost, used and allocated, and how often they were tried."""
+        costs = {
+            stage: artifacts.read_done(self.folder / stage)
             for stage in STAGES
             if self.is_done(stage)
-            for done in [artifacts.read_done(self.folder / stage)]
         }
+        return accounting.summarise(costs, read_events(self.folder))
+
+    def record_resources(self) -> None:
+        """Write ``resources.json``, once.
+
+        It lies beside the stages and not in one: a cost differs each time, a stage's bytes do not.
+        """
+        path = self.folder / accounting.RESOURCES_FILE
+        if not path.exists():
+            artifacts.write_json(path, self.resources)
 
     @property
     def attempts(self) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from synthfactory import __version__
+from synthfactory.accounting import RESOURCES_FILE
 from synthfactory.artifacts import canonical_json, digest_file, read_json, write_json
 from synthfactory.certification.keys import IssuerKey, verifies
 from synthfactory.certification.multibase import (
@@ -58,20 +59,18 @@ def issue_certificate(
     folder: Path,
     *,
     key: IssuerKey,
-    resources: Mapping[str, Any],
     attempts: int,
     now: datetime | None = None,
 ) -> dict[str, Any]:
-    """Complete a release folder that holds data, manifest and report; the certificate comes last.
+    """Complete a release folder that holds data, manifest, report and costs; this comes last.
 
     Parameters
     ----------
     folder
-        With ``data/``, ``manifest.json``, ``report.json`` and ``report.html``.
+        With ``data/``, ``manifest.json``, ``report.json``, ``report.html`` and
+        ``resources.json``.
     key
         The issuer's.
-    resources
-        What making it cost.
     attempts
         How often this table was evaluated, as far as is known.
     now
@@ -84,6 +83,7 @@ def issue_certificate(
     """
     begin = (now or datetime.now(UTC)).replace(microsecond=0)
     manifest, report = read_json(folder / MANIFEST), read_json(folder / REPORT)
+    resources = read_json(folder / RESOURCES_FILE)
     root = manifest["merkleRoot"]
     _copy_contexts(folder)
     status_id = f"urn:synthfactory:status:{root}"
@@ -180,11 +180,7 @@ def _subject(
             "generatorName": report["generator"]["name"],
             "generatorLicence": report["generator"]["licence"],
         },
-        "resources": {
-            "wallSeconds": decimal(sum(stage["wall_s"] for stage in resources.values())),
-            "processorSeconds": decimal(sum(stage["cpu_s"] for stage in resources.values())),
-            "energyKwh": "unmeasured",
-        },
+        "resources": certified_resources(resources),
         "software": f"synthfactory {__version__}",
         "keyAssurance": DEVELOPMENT_NOTE if key.is_development else "issuer key",
     }
@@ -216,6 +212,36 @@ def certified_findings(report: Mapping[str, Any]) -> list[dict[str, str]]:
             entry["threshold"] = f"{rule['bound']} {rule['op']} {decimal(rule['value'])}"
         found.append(entry)
     return found
+
+
+def certified_resources(resources: Mapping[str, Any]) -> dict[str, Any]:
+    """What making it cost, as the certificate repeats it; ``unmeasured`` where it is not known."""
+    total, attempts, waiting = (resources[name] for name in ("total", "attempts", "waiting"))
+    return {
+        "wallSeconds": _measured(total["wall_s"]),
+        "processorHoursAllocated": _measured(total["cpu_allocated_h"]),
+        "processorHoursUsed": _measured(total["cpu_used_h"]),
+        "gpuHoursAllocated": _measured(total["gpu_allocated_h"]),
+        "gpuHoursUsed": _measured(total["gpu_used_h"]),
+        "stageAttempts": _measured(attempts and attempts["begun"]),
+        "uncommittedSeconds": _measured(attempts and attempts["uncommitted_wall_s"]),
+        "queueSeconds": _measured(waiting["queue_s"]),
+        "energy": [
+            {"energyMethod": "unmeasured", "energyOf": entry["of"], "energyReason": entry["why"]}
+            if entry["method"] == "unmeasured"
+            else {
+                "energyMethod": entry["method"],
+                "energyKwh": decimal(entry["kwh"]),
+                "energyCoverage": entry["coverage"],
+                "energyShareOfTime": decimal(entry["of_wall"]),
+            }
+            for entry in resources["energy"]
+        ],
+    }
+
+
+def _measured(value: float | None) -> str:
+    return "unmeasured" if value is None else decimal(value)
 
 
 def decimal(value: float) -> str:

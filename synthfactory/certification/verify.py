@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from synthfactory.accounting import RESOURCES_FILE
 from synthfactory.artifacts import digest_file, digest_json
 from synthfactory.certification import credential
 from synthfactory.certification.manifest import merkle_root
@@ -161,6 +162,7 @@ class _Inquiry:
             ("files", self._check_files),
             *((name, self._reader(name)) for name in (
                 credential.CERTIFICATE, credential.MANIFEST, credential.REPORT, credential.STATUS,
+                RESOURCES_FILE,
             )),
             ("proof", self._check_proof),
             ("issuer", self._check_issuer),
@@ -396,16 +398,19 @@ class _Inquiry:
         return f"{len(verdict.reasons)} rules hold"
 
     def _check_claims(self) -> str:
-        """The certificate repeats the report's findings, and says what was not assessed."""
+        """The certificate repeats findings and costs, and says what was not assessed."""
         report = self._document(credential.REPORT)
         subject = self._document(credential.CERTIFICATE)["credentialSubject"]
         if subject["findings"] != credential.certified_findings(report):
             raise _Fault("the certificate's findings are not the report's")
         if subject["assuranceLevel"] != credential.assurance_level(report["policy"]):
             raise _Fault("the certificate claims another level than its policy gives")
+        costs = credential.certified_resources(self._document(RESOURCES_FILE))
+        if subject["resources"] != costs:
+            raise _Fault(f"the certificate's resources are not those of {RESOURCES_FILE}")
         if not subject["notAssessed"]:
             raise _Fault("the certificate does not say what was not assessed")
-        return "findings agree"
+        return "findings and costs agree"
 
 
 def strict_json(path: Path) -> dict[str, Any]:

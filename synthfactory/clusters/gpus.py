@@ -9,7 +9,8 @@ from typing import Any
 
 from distributed import WorkerPlugin
 
-VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+from synthfactory.accounting.allocation import CPU_SHARE, GPU_SHARE, VISIBLE
+
 COUNTERS = (
     ("nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"),
     ("rocm-smi", "--showuniqueid", "--csv"),
@@ -54,8 +55,20 @@ def share_of(worker: int, n_workers: int, gpus: list[str]) -> list[str]:
     return gpus[start : start + each]
 
 
+def sharers_of(worker: int, n_workers: int, n_gpus: int) -> int:
+    """How many workers `share_of` gives the GPUs of this one, itself included.
+
+    >>> [sharers_of(worker, 3, 2) for worker in range(3)], sharers_of(0, 2, 4)
+    ([2, 1, 2], 1)
+    """
+    first = worker % max(1, n_gpus)
+    return max(1, len(range(first, n_workers, max(1, n_gpus))))
+
+
 class OwnGPUs(WorkerPlugin):
     """Lets each worker process see its own GPUs only, before torch is imported there.
+
+    It also says which share of processors and GPUs is its own, for the accounts.
 
     Parameters
     ----------
@@ -69,7 +82,10 @@ class OwnGPUs(WorkerPlugin):
         self._n_workers, self._variable, self._gpus = n_workers, variable, gpus
 
     def setup(self, worker: Any) -> None:
-        """Set the variable in the worker's process."""
+        """Set the variables in the worker's process."""
+        number = int(worker.name)
+        os.environ[CPU_SHARE] = f"1/{self._n_workers}"
         if self._gpus:
-            mine = share_of(int(worker.name), self._n_workers, self._gpus)
+            mine = share_of(number, self._n_workers, self._gpus)
             os.environ[self._variable] = ",".join(mine)
+            os.environ[GPU_SHARE] = f"1/{sharers_of(number, self._n_workers, len(self._gpus))}"

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from synthfactory import interruption
-from synthfactory.clusters.gpus import VISIBLE, visible_gpus
+from synthfactory.accounting.allocation import GPU_SHARE, VISIBLE
+from synthfactory.clusters.gpus import visible_gpus
 from synthfactory.clusters.settings import tell_dashboard
 from synthfactory.clusters.sites import SERVICE_TASKS
 from synthfactory.errors import ClusterError
@@ -100,8 +101,9 @@ class Duty:
             return cls(variable=variable, gpus=tuple(gpus))
         return cls(variable=variable, gpus=tuple(gpus[rank.place : rank.place + 1]))
 
-    def take(self) -> None:
-        """Let this process and its children see these GPUs alone."""
+    def take(self, models_per_gpu: int) -> None:
+        """Let this process and its children see these GPUs alone, and account for their shares."""
+        os.environ[GPU_SHARE] = f"1/{models_per_gpu}"
         if self.variable in os.environ or self.gpus:
             os.environ[self.variable] = ",".join(self.gpus)
 
@@ -220,7 +222,7 @@ def make_runner(
         async def start_worker(self) -> None:
             address = await self.get_scheduler_address()
             duty = Duty.of(rank)
-            duty.take()
+            duty.take(models_per_gpu)
             async with Nanny(
                 address,
                 name=f"rank-{rank.rank}",

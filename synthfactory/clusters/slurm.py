@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from synthfactory import interruption
+from synthfactory.accounting.allocation import CPU_SHARE, GPU_SHARE
 from synthfactory.clusters.allocation import CAMPAIGNS
 from synthfactory.clusters.elastic import Elastic, Kind
 from synthfactory.clusters.ranks import DEATH_TIMEOUT_S, quiet_import
@@ -270,6 +271,7 @@ class Slurm:
             "job_extra_directives": site.directives(request),
             "job_script_prologue": [
                 *worker_preparation(site, request, str(folder), LEAD_S),
+                f"export {GPU_SHARE}=1/{self.models_per_gpu} {CPU_SHARE}=1/{processes}",
                 f"export DASK_INTERNAL_INHERIT_CONFIG={dask.config.serialize(DASK)}",
             ],
             "python": '"${run[@]}"',

@@ -1,13 +1,14 @@
 """What is published: the report, as JSON for machines and as one self-contained page.
 
 ``build_report`` gathers what earlier stages found into one deterministic document of aggregates;
-``render_html`` turns that document, and nothing else, into ``report.html``; ``write_report``
-writes both.
+``render_html`` turns that document into ``report.html``; ``write_report`` writes both, and
+``write_page`` the page with what the run cost, which differs each time and so is no part of the
+report.
 """
 
 from __future__ import annotations
 
-from synthfactory.release.html import render_html, write_report
+from synthfactory.release.html import render_html, write_page, write_report
 from synthfactory.release.report import build_report
 
-__all__ = ["build_report", "render_html", "write_report"]
+__all__ = ["build_report", "render_html", "write_page", "write_report"]

@@ -1,18 +1,18 @@
 """The report as one self-contained page: no script, no remote resource, aggregates only.
 
-The page is a function of ``report.json`` alone.  Its content security policy forbids everything
-but its own style sheet, which is allowed by its digest.
+The page is a function of ``report.json`` and, where costs are shown, of ``resources.json``.  Its
+content security policy forbids everything but its own style sheet, which is allowed by its digest.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.resources
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from markupsafe import Markup
 from synthfactory import artifacts
 from synthfactory.certification.policy import INSTRUMENT
 from synthfactory.release import svg, words
+from synthfactory.release.costs import cost_view
 
 Json = Mapping[str, Any]
 
@@ -49,16 +50,37 @@ def write_report(folder: Path, report: Json) -> None:
         When the disk is full, read-only or forbidden.
     """
     artifacts.write_json(folder / "report.json", report)
-    artifacts.write_atomic(folder / "report.html", render_html(report).encode("utf-8", "replace"))
+    write_page(folder, report)
 
 
-def render_html(report: Json) -> str:
-    """The page of a report: the same text for the same report.
+def write_page(folder: Path, report: Json, resources: Json | None = None) -> None:
+    """Write ``report.html`` alone, with what the run cost where that is known.
+
+    Parameters
+    ----------
+    folder
+        Where to.
+    report, resources
+        As for `render_html`.
+
+    Raises
+    ------
+    StorageError
+        When the disk is full, read-only or forbidden.
+    """
+    page = render_html(report, resources).encode("utf-8", "replace")
+    artifacts.write_atomic(folder / "report.html", page)
+
+
+def render_html(report: Json, resources: Json | None = None) -> str:
+    """The page of a report: the same text for the same report and costs.
 
     Parameters
     ----------
     report
         What `build_report` made, or ``report.json`` read back.
+    resources
+        What ``resources.json`` holds; without it the page says where costs are told.
     """
     style = _style_sheet()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -87,6 +109,7 @@ def render_html(report: Json) -> str:
             pairs=pair_view(report),
             learners=learner_view(report),
             curve=curve_view(report),
+            costs=None if resources is None else cost_view(resources),
             order_text=json.dumps(report["order"], indent=2, sort_keys=True, ensure_ascii=False),
             families=words.FAMILIES,
             identifier="urn:synthfactory:dataset:" + report["manifest"]["merkleRoot"],
@@ -473,7 +496,7 @@ def _or(value: float | None, other: float) -> float:
 
 @cache
 def _style_sheet() -> str:
-    sheet = resources.files("synthfactory.release") / "templates" / "report.css"
+    sheet = importlib.resources.files("synthfactory.release") / "templates" / "report.css"
     return sheet.read_text(encoding="utf-8")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from synthfactory.artifacts import read_json, write_json
+from synthfactory.certification import issue_certificate, new_key, verify
 
 NODE = Path(__file__).parent / "node"
 
@@ -50,6 +51,26 @@ def outside_verdict(validator: Path, release: Path) -> dict[str, bool]:
 def test_fresh_certificate_is_accepted(validator: Path, certified_run: Path) -> None:
     verdict = outside_verdict(validator, certified_run / "release")
     assert verdict == {"verified": True, "revoked": False}
+
+
+def test_certificate_with_measured_energy_is_accepted(
+    validator: Path, certified_run: Path, tmp_path: Path
+) -> None:
+    release = tmp_path / "release"
+    shutil.copytree(certified_run / "release", release)
+    for name in ("certificate.json", "status.json"):
+        (release / name).unlink()
+    resources = read_json(release / "resources.json")
+    resources["energy"] = [
+        {"method": "nvml", "kwh": 0.61, "coverage": "the GPUs of this process", "shared": False,
+         "of_wall": 0.975},
+        {"method": "rapl", "kwh": 0.2, "coverage": "packages", "shared": True, "of_wall": 1.0},
+        {"method": "unmeasured", "of": "pm_counters", "why": "the counter was reset meanwhile"},
+    ]  # fmt: skip
+    write_json(release / "resources.json", resources)
+    issue_certificate(release, key=new_key(tmp_path / "key.pem"), attempts=1)
+    assert outside_verdict(validator, release) == {"verified": True, "revoked": False}
+    assert verify(release).ok
 
 
 def test_changed_certificate_is_refused(

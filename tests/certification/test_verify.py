@@ -203,6 +203,14 @@ def no_report(release: Path) -> None:
     (release / "report.json").unlink()
 
 
+def cheaper(release: Path) -> None:
+    edit(release / "resources.json", lambda r: r["total"].update(cpu_used_h=0.0))
+
+
+def no_costs(release: Path) -> None:
+    (release / "resources.json").unlink()
+
+
 CASES = {
     flip_byte: "data",
     swap_parts: "data",
@@ -233,6 +241,8 @@ CASES = {
     changed_context: "shape",
     deep_nesting: "report.json",
     no_report: "report.json",
+    cheaper: "digests",
+    no_costs: "resources.json",
 }
 
 
@@ -248,7 +258,7 @@ def test_foreign_key_is_refused_when_the_issuer_is_pinned(release: Path, tmp_pat
         (release / name).unlink()
     shutil.rmtree(release / "contexts")
     stranger = new_key(tmp_path / "stranger.pem")
-    issue_certificate(release, key=stranger, resources={}, attempts=1)
+    issue_certificate(release, key=stranger, attempts=1)
     assert verify(release).ok, "a whole forged release is self-consistent"
     assert failed(release, issuer=honest) == {"issuer"}
 
@@ -268,8 +278,20 @@ def test_findings_that_fail_the_policy_are_refused_though_signed(
     for name in ("certificate.json", "status.json"):
         (release / name).unlink()
     shutil.rmtree(release / "contexts")
-    issue_certificate(release, key=new_key(tmp_path / "k.pem"), resources={}, attempts=1)
+    issue_certificate(release, key=new_key(tmp_path / "k.pem"), attempts=1)
     assert failed(release) == {"decision"}
+
+
+def test_costs_of_the_certificate_are_those_of_the_release(release: Path, tmp_path: Path) -> None:
+    certificate = read_json(release / "certificate.json")
+    del certificate["proof"]
+    assert certificate["credentialSubject"]["resources"]["energy"]
+    certificate["credentialSubject"]["resources"]["processorHoursUsed"] = "0"
+    key = new_key(tmp_path / "k.pem")
+    certificate["issuer"] = key.did
+    now = datetime.now(UTC)
+    write_json(release / "certificate.json", credential.sign(certificate, key, now))
+    assert "claims" in failed(release)
 
 
 def test_file_name_cannot_forge_a_line(release: Path) -> None:
@@ -292,7 +314,7 @@ def test_revoked_certificate_is_refused(certified_run: Path, tmp_path: Path) -> 
     for name in ("certificate.json", "status.json"):
         (release / name).unlink()
     shutil.rmtree(release / "contexts")
-    issue_certificate(release, key=key, resources={}, attempts=1)
+    issue_certificate(release, key=key, attempts=1)
     assert verify(release).ok
     status = {
         name: value for name, value in read_json(release / "status.json").items() if name != "proof"
@@ -318,7 +340,7 @@ def test_certificate_repeats_digests_of_every_other_file(release: Path) -> None:
     named = {item["id"].split("/", 1)[1]: item for item in certificate["relatedResource"]}
     assert set(named) == {
         "contexts/certificate-v1.jsonld", "contexts/index.json", "manifest.json",
-        "report.html", "report.json",
+        "report.html", "report.json", "resources.json",
     }  # fmt: skip
     report = named["report.json"]["digestMultibase"]
     assert report == digest_multibase(digest_file(release / "report.json"))

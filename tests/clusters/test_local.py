@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from synthfactory.accounting import find_allocation
 from synthfactory.clusters import Local
 from synthfactory.clusters.gpus import share_of, visible_gpus
 
@@ -47,3 +48,12 @@ def test_each_worker_sees_its_own_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     with Local(n_workers=2).connect(2, 1) as workers:
         seen = workers.client.run(visible_gpus)
     assert sorted(gpus for _, gpus in seen.values()) == [["4", "5"], ["6", "7"]]
+
+
+@pytest.mark.slow
+def test_workers_that_share_a_gpu_hold_a_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4")
+    with Local(n_workers=2).connect(2, 1) as client:
+        held = list(client.run(find_allocation).values())
+    assert [(own.gpus, own.gpu_share) for own in held] == [(1, 0.5), (1, 0.5)]
+    assert sum(own.cpus for own in held) == len(os.sched_getaffinity(0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import shutil
 from pathlib import Path
@@ -10,11 +11,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from synthfactory import accounting
 from synthfactory.artifacts import is_done, read_done, read_json
 from synthfactory.errors import StageError, TableError
 from synthfactory.evaluation import Evaluation
-from synthfactory.factory import perform, produce
-from synthfactory.generators import Independent
+from synthfactory.factory import fit_together, perform, produce
+from synthfactory.generators import TVAE, Independent
 from synthfactory.journal import STAGES
 from synthfactory.order import Order
 from synthfactory.run import Run
@@ -55,6 +57,49 @@ def test_every_stage_lists_the_digests_of_its_files(certified_run: Path) -> None
 def test_order_tells_what_was_made_and_report_tells_no_path(certified_run: Path) -> None:
     assert read_json(certified_run / "order.json")["order"]["generator"]["epochs"] == 10
     assert "people.csv" not in (certified_run / "decide" / "report.json").read_text()
+
+
+def test_costs_are_told_in_the_release_and_in_no_stage(certified_run: Path) -> None:
+    told = read_json(certified_run / "resources.json")
+    assert tuple(stage["stage"] for stage in told["stages"]) == STAGES
+    for stage in told["stages"]:
+        done = read_done(certified_run / stage["stage"])
+        assert stage["wall_s"] == done["wall_s"]
+        assert done["cpu_allocated_s"] == pytest.approx(done["wall_s"] * done["cpus"], abs=0.01)
+    assert told["total"]["cpu_used_h"] > 0
+    assert told["energy"]
+    release = certified_run / "release"
+    assert (release / "resources.json").read_bytes() == (
+        certified_run / "resources.json"
+    ).read_bytes()
+    page, draft = (release / "report.html").read_text(), certified_run / "decide" / "report.html"
+    assert "CPU-hours used" in page
+    assert "CPU-hours used" not in draft.read_text()
+    assert platform.node() not in (release / "resources.json").read_text()
+
+
+def test_models_trained_together_share_the_cost(people_csv: Path, tmp_path: Path) -> None:
+    orders = [
+        Order(
+            dataset=Dataset(path=str(people_csv), target="outcome"),
+            generator=TVAE(epochs=2),
+            evaluation=QUICK,
+            threads=1,
+            device="cpu",
+            seed=seed,
+        )
+        for seed in range(3)
+    ]
+    runs = [Run.open(order, tmp_path) for order in orders]
+    with accounting.measured() as cost:
+        fit_together(runs, 3)
+        whole = cost()
+    parts = [read_done(run.folder / "fit") for run in runs]
+    assert [part["members"] for part in parts] == [3, 3, 3]
+    for name in ("cpu_s", "cpu_allocated_s"):
+        # Writing the models to the disk is not part of the shares.
+        assert 0.6 * whole[name] < sum(part[name] for part in parts) <= whole[name]
+    assert all(part["wall_s"] <= whole["wall_s"] for part in parts)
 
 
 def order_for(path: Path) -> Order:
@@ -106,6 +151,7 @@ def test_refused_run_has_a_report_and_no_release(people_csv: Path, tmp_path: Pat
     assert any("fidelity.association" in reason for reason in outcome.reasons)
     assert (outcome.folder / "decide" / "report.html").is_file()
     assert not (outcome.folder / "release").exists()
+    assert read_json(outcome.folder / "resources.json")["total"]["wall_s"] > 0
 
 
 def test_fit_tells_what_it_ran_on(certified_run: Path) -> None:

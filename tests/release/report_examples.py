@@ -297,6 +297,30 @@ def narrow() -> dict[str, Any]:
     return report(columns=(("age", "numerical"),), target=None)
 
 
+def costs(**changes: Any) -> dict[str, Any]:
+    """What a run cost, measured in part."""
+    stage = {
+        "wall_s": 75.0, "peak_rss_mb": 1_500, "members": 1, "cpu_allocated_h": 0.5,
+        "cpu_used_h": 0.25, "gpu_allocated_h": 0.125, "gpu_used_h": None, "attempts": 3,
+    }  # fmt: skip
+    told = {
+        "format": "synthfactory-resources/1",
+        "stages": [{"stage": "fit", **stage}],
+        "total": stage,
+        "attempts": {
+            "begun": 3, "ended_without_commit": 2, "of_these_continued": 1,
+            "uncommitted_wall_s": 130.0, "uncommitted_wall_is": "at most",
+        },
+        "waiting": {"queue_s": 4_000.0, "jobs": 2, "jobs_s": 90.0},
+        "energy": [
+            {"method": "nvml", "kwh": 0.0612, "coverage": "the GPUs of this process",
+             "shared": False, "of_wall": 0.975},
+            {"method": "unmeasured", "of": "rapl", "why": "<b>no</b> counters"},
+        ],
+    }  # fmt: skip
+    return {**told, **changes}
+
+
 ALL = {
     "certified": certified,
     "refused": refused,

@@ -49,7 +49,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     paths = {name: folder / f"{name}.html" for name in examples.ALL}
     for name, path in paths.items():
-        path.write_text(render_html(examples.ALL[name]()), encoding="utf-8")
+        # A refused run has no release, and so no page with costs.
+        costs = None if name in ("refused", "incomplete") else examples.costs()
+        path.write_text(render_html(examples.ALL[name](), costs), encoding="utf-8")
     return paths
 
 

@@ -210,6 +210,35 @@ def test_unknown_measurements_have_plain_words() -> None:
     assert "Measured 1.0 % (0.50 % to 1.5 %); control 0.0 %." in text
 
 
+def test_a_page_with_costs_tells_hours_energy_attempts_and_waiting() -> None:
+    text = Page(render_html(examples.certified(), examples.costs())).text
+    assert "Energy: GPUs (NVML)" in text
+    assert "0.0612 kWh of the GPUs of this process; over 97.5 % of the time" in text
+    assert "2, of at most 2 min 10 s in all" in text
+    assert "1 went on from a checkpoint" in text
+    assert "1 h 6 min" in text
+    assert "1 min 30 s (2 jobs, which may have served other runs)" in text
+
+
+def test_what_was_not_measured_is_called_unmeasured() -> None:
+    text = Page(render_html(examples.certified(), examples.costs())).text
+    assert "unmeasured: <b>no</b> counters" in text
+    assert text.count("unmeasured") == 3  # GPU-hours used of the stage and in all, and RAPL.
+    waiting = {"queue_s": None, "jobs": 0, "jobs_s": None}
+    nothing = Page(
+        render_html(examples.certified(), examples.costs(attempts=None, waiting=waiting))
+    ).text
+    assert "Attempts without a resultunmeasured" in nothing
+    assert "Waiting for a workerunmeasured" in nothing
+    assert "Waiting in the batch system" not in nothing
+
+
+def test_a_page_without_costs_says_where_they_are(any_report: Report) -> None:
+    text = Page(render_html(any_report)).text
+    assert "they are in resources.json of the run" in text
+    assert "CPU-hours used" not in text
+
+
 def test_both_files_are_written(tmp_path: Path) -> None:
     report = examples.certified()
     write_report(tmp_path, report)
