@@ -23,15 +23,21 @@ for word in "$@"; do
 done
 case $runs in /*) ;; *) runs=$PWD/$runs ;; esac
 control=$runs/.campaigns/$SLURM_JOB_ID
-mkdir -p "$control"
+mkdir -p "$control" || exit 2
 
-# Every node sees this file: whoever finds it stops at the next checkpoint.
+# Every node sees these files: whoever finds the first stops at the next checkpoint.
 export SYNTHFACTORY_STOP_FILE=$control/stop.${{SLURM_RESTART_COUNT:-0}}
-rm -f "$SYNTHFACTORY_STOP_FILE"
+export SYNTHFACTORY_EXIT_FILE=$control/exit.${{SLURM_RESTART_COUNT:-0}}
+rm -f "$SYNTHFACTORY_STOP_FILE" "$SYNTHFACTORY_EXIT_FILE"
+
+# A field of this job as the queue has it; of an array, squeue shows other jobs as well.
+queue() {{
+    squeue --noheader --jobs="$SLURM_JOB_ID" --format="%A $1" 2>/dev/null |
+        awk -v id="$SLURM_JOB_ID" '$1 == id {{ print $2 }}'
+}}
 
 # The queue knows the end, also after somebody moved it; the variable is absent in older SLURM.
-end=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format='%A %e' 2>/dev/null |
-    awk -v id="$SLURM_JOB_ID" '$1 == id {{ print $2 }}')
+end=$(queue %e)
 deadline=
 [ -z "$end" ] || deadline=$(date --date="$end" +%s 2>/dev/null)
 deadline=${{deadline:-${{SLURM_JOB_END_TIME:-}}}}
@@ -41,14 +47,20 @@ deadline=${{deadline:-${{SLURM_JOB_END_TIME:-}}}}
 export SRUN_CPUS_PER_TASK=${{SLURM_CPUS_PER_TASK:-1}}
 export SLURM_EXPORT_ENV=ALL
 
-interrupted=
-stop() {{
-    interrupted=yes
-    touch "$SYNTHFACTORY_STOP_FILE"
-}}
-trap stop USR1 TERM
+trap 'interrupted=yes; touch "$SYNTHFACTORY_STOP_FILE"' USR1 TERM
 
-srun {options} "${{run[@]}}" run cluster=allocation "$@" &
+# Rank 0 is the scheduler, rank 1 the client, whose exit code counts: srun returns the largest one,
+# which is that of workers that were ended once the client was done.
+# shellcheck disable=SC2016
+rank='
+    [ "$SLURM_PROCID" = 1 ] || exec "$@"
+    trap : TERM # ends the client, not the shell that records its exit code
+    "$@"
+    code=$?
+    echo "$code" >"$SYNTHFACTORY_EXIT_FILE"
+    exit "$code"
+'
+srun {options} bash -c "$rank" rank "${{run[@]}}" run cluster=allocation "$@" &
 child=$!
 code=127
 while :; do # a trap ends wait before its child: wait again, until nothing interrupted it
@@ -58,11 +70,10 @@ while :; do # a trap ends wait before its child: wait again, until nothing inter
     [ "$status" -eq 127 ] || code=$status
     [ -n "$interrupted" ] || break
 done
+[ ! -s "$SYNTHFACTORY_EXIT_FILE" ] || read -r code <"$SYNTHFACTORY_EXIT_FILE"
 
 # Work is left and some was done: queue again, unless somebody has cancelled the job meanwhile.
-state=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format='%A %T' 2>/dev/null |
-    awk -v id="$SLURM_JOB_ID" '$1 == id {{ print $2 }}')
-if [ "$code" -eq {again} ] && [ "$state" = RUNNING ]; then
+if [ "$code" -eq {again} ] && [ "$(queue %T)" = RUNNING ]; then
     job=$SLURM_JOB_ID
     [ -z "${{SLURM_ARRAY_JOB_ID:-}}" ] || job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
     scontrol requeue "$job" && exit 0
