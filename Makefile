@@ -5,7 +5,17 @@ BIN := $(VENV)/bin
 SDV := $(VENV)-sdv
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run test interop setup check docs bench format clean
+# What `make wheelhouse` collects, for machines without a network.  TORCH names the build, such as
+# 2.13.0+cu126 with TORCH_INDEX=https://download.pytorch.org/whl/cu126; by itself it is PyPI's.
+WHEELHOUSE ?= wheelhouse
+TARGET_PYTHON ?= $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+TARGET_ARCH ?= $(shell uname -m)
+TARGET_EXTRAS ?= slurm
+TORCH ?= $(shell sed -n 's/^torch==//p' constraints.txt)
+TORCH_INDEX ?=
+GLIBC := $(shell seq 28 -1 5)
+
+.PHONY: run test interop setup check docs bench format wheelhouse clean
 
 run: $(VENV)/.package ## a certified synthetic version of the embedded Adult table
 	$(BIN)/synthfactory run
@@ -26,7 +36,7 @@ check: $(VENV)/.dev ## formatting, lint, types, import contracts, shell scripts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck .ci/run tests/setup.sh benchmarks/gpu.sh slurm/devcluster/devcluster
+	$(BIN)/shellcheck .ci/run tests/setup.sh benchmarks/gpu.sh slurm/devcluster/devcluster slurm/allocation.sbatch
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -38,6 +48,18 @@ docs: $(VENV)/.docs ## the documentation site, warnings as errors, offline
 bench: $(VENV)/.dev $(SDV)/.ready ## the recorded comparisons, see benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/factory.py
 	$(SDV)/bin/python benchmarks/engine.py steps normaliser sampling conditional scale report
+
+wheelhouse: $(VENV)/bin/python ## wheels of the package and all it needs, for an offline machine
+	mkdir -p $(WHEELHOUSE)
+	rm -f $(WHEELHOUSE)/synthfactory-*.whl
+	$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir $(WHEELHOUSE) \
+		. $(shell grep '^antlr4-python3-runtime==' constraints.txt)
+	$(BIN)/python -m pip --disable-pip-version-check download --quiet --dest $(WHEELHOUSE) \
+		--find-links $(WHEELHOUSE) --constraint constraints.txt $(TORCH_INDEX:%=--extra-index-url %) \
+		--only-binary=:all: --implementation cp --python-version $(TARGET_PYTHON) \
+		$(GLIBC:%=--platform manylinux_2_%_$(TARGET_ARCH)) --platform manylinux2014_$(TARGET_ARCH) \
+		--platform linux_$(TARGET_ARCH) "torch==$(TORCH)" \
+		"$$(echo $(WHEELHOUSE)/synthfactory-*.whl)[$(TARGET_EXTRAS)]"
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -61,4 +83,4 @@ $(VENV)/.docs: $(VENV)/.dev
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(SDV) build dist site
+	rm -rf $(VENV) $(SDV) $(WHEELHOUSE) build dist site

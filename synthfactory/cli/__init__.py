@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,9 +18,6 @@ EXIT_CODES = """exit codes:
   75  asked to stop before the end; the same command continues
   130  interrupted; the same command continues
 """
-
-# A batch job reads the code of its client here, where its launcher would mix those of all ranks.
-EXIT_FILE_VARIABLE = "SYNTHFACTORY_EXIT_FILE"
 
 RUN_HELP = """Make synthetic data: `synthfactory run [setting=value ...]`.
 
@@ -46,20 +42,10 @@ examples:
   synthfactory submit site=lumi_g cluster.account=project_1 cluster.nodes=2 --show
 """
 
-CLIENT_RANK = "1"
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    code = _run(_parse(argv))
-    exit_file = os.environ.get(EXIT_FILE_VARIABLE)
-    # Ranks that serve never come here: they leave by `SystemExit`.
-    if exit_file and os.environ.get("SLURM_PROCID") == CLIENT_RANK:
-        Path(exit_file).write_text(f"{code}\n")
-    return code
-
-
-def _run(arguments: argparse.Namespace) -> int:
+    arguments = _parse(argv)
     try:
         code: int = arguments.verb(arguments)
     except SynthfactoryError as error:

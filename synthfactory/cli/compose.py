@@ -79,6 +79,11 @@ def many(words: Sequence[str], config_dir: Path | None) -> Any:
         GlobalHydra.instance().clear()
 
 
+def is_sweep(words: Sequence[str]) -> bool:
+    """Whether some override names several values."""
+    return any(override.is_sweep_override() for override in _parse(words))
+
+
 def settings(config: DictConfig) -> Settings:
     """Turn a composed configuration into checked objects."""
     ours = OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])

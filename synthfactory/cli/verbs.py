@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     with watching(arguments.quiet) as watch:
         token = make.watcher.set(watch)
         try:
-            if arguments.multirun:
+            if _is_sweep(arguments):
                 batches = compose.many(arguments.settings, arguments.config_dir)
                 outcomes = [job.return_value for batch in batches for job in batch]
             else:
@@ -127,7 +127,7 @@ def _all_settings(arguments: argparse.Namespace) -> list[Any]:
     """The settings of every order that the words describe; nothing is made."""
     from synthfactory.cli import compose, make
 
-    if not arguments.multirun:
+    if not _is_sweep(arguments):
         return [compose.one(arguments.settings, arguments.config_dir)]
     token = make.action.set(list)
     try:
@@ -135,6 +135,14 @@ def _all_settings(arguments: argparse.Namespace) -> list[Any]:
     finally:
         make.action.reset(token)
     return [job.return_value for batch in batches for job in batch]
+
+
+def _is_sweep(arguments: argparse.Namespace) -> bool:
+    """Whether to make every combination: said so, or meant in a batch job's command."""
+    from synthfactory.cli import compose
+
+    in_job = "cluster=allocation" in arguments.settings
+    return arguments.multirun or (in_job and compose.is_sweep(arguments.settings))
 
 
 def _conclude(outcomes: list[Any], as_json: bool) -> int:

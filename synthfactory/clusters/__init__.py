@@ -9,7 +9,6 @@ from synthfactory.clusters.scripts import TO_BE_CONTINUED as TO_BE_CONTINUED
 from synthfactory.clusters.scripts import allocation_body as allocation_body
 from synthfactory.clusters.scripts import prologue as prologue
 from synthfactory.clusters.scripts import render as render
-from synthfactory.clusters.scripts import worker_body as worker_body
 from synthfactory.clusters.sites import Billing as Billing
 from synthfactory.clusters.sites import Flag as Flag
 from synthfactory.clusters.sites import JobRequest as JobRequest
@@ -39,6 +38,5 @@ __all__ = [
     "allocation_request",
     "prologue",
     "render",
-    "worker_body",
     "worker_request",
 ]

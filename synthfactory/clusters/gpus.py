@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from typing import Any
 
 from distributed import WorkerPlugin
@@ -89,3 +90,25 @@ class OwnGPUs(WorkerPlugin):
             mine = share_of(number, self._n_workers, self._gpus)
             os.environ[self._variable] = ",".join(mine)
             os.environ[GPU_SHARE] = f"1/{sharers_of(number, self._n_workers, len(self._gpus))}"
+
+
+class JobGPUs(WorkerPlugin):
+    """The same for the workers of batch jobs, named ``<job>-<number>`` where a job has several.
+
+    Parameters
+    ----------
+    sizes
+        Workers of a job, by the first word of its name; a kind other than ``gpu`` uses none.
+    """
+
+    def __init__(self, sizes: Mapping[str, int]) -> None:
+        self._sizes = dict(sizes)
+
+    def setup(self, worker: Any) -> None:
+        """Set the variable in the worker's process."""
+        kind, *numbers = str(worker.name).split("-")
+        variable, gpus = visible_gpus()
+        size = self._sizes[kind]
+        mine = share_of(int(numbers[-1]) if size > 1 else 0, size, gpus) if kind == "gpu" else []
+        if gpus:
+            os.environ[variable] = ",".join(mine)

@@ -7,7 +7,6 @@ Pure functions from parameters to text.  ``slurm/allocation.sbatch`` and the fil
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 
 from synthfactory.clusters.sites import JobRequest, Site
@@ -18,10 +17,18 @@ TO_BE_CONTINUED = 75
 SRUN_OPTIONS = ("--kill-on-bad-exit=0", "--distribution=block")
 """A worker that dies does not take the others along; ranks 0 and 1 serve, on the first node."""
 
+MAX_DEATHS = 3
+"""How often a job is queued again whose client was killed: for lack of memory, or by its node."""
+
 _DEADLINE = """\
+# A field of this job as the queue has it; of an array, squeue shows other jobs as well.
+queue() {
+    squeue --noheader --jobs="$SLURM_JOB_ID" --format="%A $1" 2>/dev/null |
+        awk -v id="$SLURM_JOB_ID" '$1 == id { print $2 }'
+}
+
 # The queue knows the end, also after somebody moved it; the variable is absent in older SLURM.
-end=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format='%A %e' 2>/dev/null |
-    awk -v id="$SLURM_JOB_ID" '$1 == id { print $2 }')
+end=$(queue %e)
 deadline=
 [ -z "$end" ] || deadline=$(date --date="$end" +%s 2>/dev/null)
 deadline=${deadline:-${SLURM_JOB_END_TIME:-}}
@@ -37,31 +44,35 @@ for word in "$@"; do
 done
 case $runs in /*) ;; *) runs=$PWD/$runs ;; esac
 control=$runs/.campaigns/$SLURM_JOB_ID
-mkdir -p "$control"
+mkdir -p "$control" || exit 2
 
-# Every node sees this file: whoever finds it stops at the next checkpoint.
+# Every node sees these files: whoever finds the first stops at the next checkpoint.
 export SYNTHFACTORY_STOP_FILE=$control/stop.${{SLURM_RESTART_COUNT:-0}}
-rm -f "$SYNTHFACTORY_STOP_FILE"
+export SYNTHFACTORY_EXIT_FILE=$control/exit.${{SLURM_RESTART_COUNT:-0}}
+rm -f "$SYNTHFACTORY_STOP_FILE" "$SYNTHFACTORY_EXIT_FILE"
 # Where these lines go, for `synthfactory logs`.
 SYNTHFACTORY_LOG=$(scontrol show job "$SLURM_JOB_ID" 2>/dev/null | sed -n 's/^ *StdOut=//p')
 export SYNTHFACTORY_LOG
-# The client's own exit code: srun gives the worst one of all ranks.
-export SYNTHFACTORY_EXIT_FILE=$control/exit.${{SLURM_RESTART_COUNT:-0}}
-rm -f "$SYNTHFACTORY_EXIT_FILE"
 
 {deadline}
+
 # srun takes neither of them over from sbatch by itself (since SLURM 22.05; with --export=NONE).
 export SRUN_CPUS_PER_TASK=${{SLURM_CPUS_PER_TASK:-1}}
 export SLURM_EXPORT_ENV=ALL
 
-interrupted=
-stop() {{
-    interrupted=yes
-    touch "$SYNTHFACTORY_STOP_FILE"
-}}
-trap stop USR1 TERM
+trap 'interrupted=yes; touch "$SYNTHFACTORY_STOP_FILE"' USR1 TERM
 
-srun {options} "${{run[@]}}" run cluster=allocation "$@" &
+# Rank 0 is the scheduler, rank 1 the client, whose exit code counts: srun returns the largest one.
+# shellcheck disable=SC2016
+rank='
+    [ "$SLURM_PROCID" = 1 ] || exec "$@"
+    trap : TERM # ends the client, not the shell that records its exit code
+    "$@"
+    code=$?
+    echo "$code" >"$SYNTHFACTORY_EXIT_FILE"
+    exit "$code"
+'
+srun {options} bash -c "$rank" rank "${{run[@]}}" run cluster=allocation "$@" &
 child=$!
 code=127
 while :; do # a trap ends wait before its child: wait again, until nothing interrupted it
@@ -71,24 +82,19 @@ while :; do # a trap ends wait before its child: wait again, until nothing inter
     [ "$status" -eq 127 ] || code=$status
     [ -n "$interrupted" ] || break
 done
-[ ! -s "$SYNTHFACTORY_EXIT_FILE" ] || code=$(cat "$SYNTHFACTORY_EXIT_FILE")
+[ ! -s "$SYNTHFACTORY_EXIT_FILE" ] || read -r code <"$SYNTHFACTORY_EXIT_FILE"
 
-# Work is left and some was done: queue again, unless somebody has cancelled the job meanwhile.
-state=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format='%A %T' 2>/dev/null |
-    awk -v id="$SLURM_JOB_ID" '$1 == id {{ print $2 }}')
-if [ "$code" -eq {again} ] && [ "$state" = RUNNING ]; then
+# Work is left and some was done, or the client was killed: queue again, unless somebody has
+# cancelled the job meanwhile.
+again=
+[ "$code" -ne {again} ] || again=yes
+[ "$code" -lt 128 ] || [ "${{SLURM_RESTART_COUNT:-0}}" -ge {deaths} ] || again=yes
+if [ -n "$again" ] && [ "$(queue %T)" = RUNNING ]; then
     job=$SLURM_JOB_ID
     [ -z "${{SLURM_ARRAY_JOB_ID:-}}" ] || job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID
     scontrol requeue "$job" && exit 0
 fi
 exit "$code"
-"""
-
-_WORKER = """\
-set -u
-export SRUN_CPUS_PER_TASK=${{SLURM_CPUS_PER_TASK:-1}}
-{container}
-exec "${{run[@]}}"
 """
 
 _CONTAINER = """\
@@ -105,7 +111,7 @@ def render(site: Site, request: JobRequest, body: str) -> str:
     Parameters
     ----------
     body
-        What the job does: `allocation_body` or `worker_body`.
+        What the job does: `allocation_body`.
 
     Raises
     ------
@@ -155,21 +161,9 @@ def allocation_body(command: str, site: Site | None = None) -> str:
         container=_container(site, command),
         deadline=_DEADLINE.rstrip(),
         options=" ".join([*SRUN_OPTIONS, *site.srun_options]),
+        deaths=MAX_DEATHS,
         again=TO_BE_CONTINUED,
     )
-
-
-def worker_body(command: str, site: Site | None = None) -> str:
-    """What the job of one Dask worker does: become that worker.
-
-    Parameters
-    ----------
-    command
-        Shell words that start the worker.
-    site
-        Whose container is used.
-    """
-    return _WORKER.format(container=_container(site or Site(), command))
 
 
 def _container(site: Site, command: str) -> str:
@@ -186,10 +180,12 @@ def _container(site: Site, command: str) -> str:
     ).rstrip("\n")
 
 
-def worker_preparation(site: Site, request: JobRequest, control: str, lead_s: int) -> list[str]:
+def worker_preparation(
+    site: Site, request: JobRequest, control: str, lead_s: int, python: str
+) -> list[str]:
     """Shell lines before a job of ``cluster=slurm`` becomes a Dask worker.
 
-    They leave the interpreter in the array ``run`` and the option of the network in ``interface``.
+    They leave the interpreter in the array ``run`` and options of the network in ``interface``.
 
     Parameters
     ----------
@@ -197,19 +193,22 @@ def worker_preparation(site: Site, request: JobRequest, control: str, lead_s: in
         The campaign's folder, which every node sees.
     lead_s
         Seconds before the end at which work stops.
+    python
+        The interpreter.
     """
+    candidates = " ".join(f"/sys/class/net/{name}" for name in site.interfaces)
     interface = [
-        "interface=",
-        f"for name in {' '.join(f'/sys/class/net/{name}' for name in site.interfaces)}; do",
-        '    [ ! -e "$name" ] || { interface="--interface ${name##*/}" && break; }',
+        f"for name in {candidates}; do",
+        '    [ ! -e "$name" ] || { interface=(--interface "${name##*/}") && break; }',
         "done",
     ]
     return [
         *prologue(site, request),
-        _container(site, shlex.quote(sys.executable)).rstrip(),
+        _container(site, shlex.quote(python)).rstrip(),
         _DEADLINE.rstrip(),
         f"export SYNTHFACTORY_LEAD_S={lead_s}",
         f"export SYNTHFACTORY_STOP_FILE={shlex.quote(control)}/stop",
         f'export SYNTHFACTORY_LOG={shlex.quote(control)}/{request.name}-"$SLURM_JOB_ID".log',
-        *(interface if site.interfaces else ["interface="]),
+        "interface=()",
+        *(interface if candidates else []),
     ]

@@ -28,8 +28,9 @@ from synthfactory.errors import OrderError, did_you_mean
 VENDORS = ("nvidia", "amd", "none")
 ARCHITECTURES = ("x86_64", "aarch64")
 SHELLS = ("bash", "bash -l")
+CPU_WORKER_CORES = 8
 SERVICE_TASKS = 2  # the Dask scheduler and the client
-MB_PER_GB = 1000  # a nominal GB: Slurm's own G is larger than what a node of "512 GB" has
+MIB_PER_GB = 1e9 / 2**20  # SLURM's M and G are binary, what nodes are said to have is decimal
 
 Part = TypeVar("Part")
 Value = TypeVar("Value")
@@ -211,6 +212,8 @@ class Partition:
         Limits of a job; ``None`` for none that is known.
     whole_nodes
         Whether jobs get (and pay) whole nodes.
+    gpus_required
+        Whether a job without GPUs is rejected.
     gpus_per_node, usable_cores, usable_memory_gb
         Of its nodes; ``None`` for the site's.
     qos
@@ -229,6 +232,7 @@ class Partition:
     max_walltime_min: int | None = None
     max_nodes: int | None = None
     whole_nodes: bool = False
+    gpus_required: bool = False
     gpus_per_node: int | None = None
     usable_cores: int | None = None
     usable_memory_gb: float | None = None
@@ -499,11 +503,11 @@ def allocation_request(
     Parameters
     ----------
     gpus_per_node
-        ``None`` for all GPUs of a node, as far as its cores suffice.
+        ``None`` for all GPUs of a node that there are cores for.
     cpu_workers
         Workers without a GPU on each node.
     cpus_per_task
-        ``None`` for an equal share of the node's cores.
+        ``None`` for an equal share of the cores that go with the GPUs.
     others
         More fields of `JobRequest`.
 
@@ -512,19 +516,18 @@ def allocation_request(
     OrderError
         When a value is outside its range or the partition does not exist.
     """
-    wanted = others.get("partition")
     gpus = gpus_per_node
     if gpus is None:
-        whole = site.partition(wanted or site.default_partition)
-        gpus = whole.gpus_per_node or 0
-        if whole.usable_cores is not None:
-            # Each rank needs a core of its own.
-            gpus = max(0, min(gpus, whole.usable_cores - SERVICE_TASKS - cpu_workers))
+        home = site.partition(others.get("partition") or site.default_partition)
+        spare = (home.usable_cores or math.inf) - SERVICE_TASKS - cpu_workers
+        gpus = int(max(0, min(home.gpus_per_node or 0, spare)))
     tasks = gpus + SERVICE_TASKS + cpu_workers
     draft = JobRequest(nodes=nodes, gpus_per_node=gpus, tasks_per_node=tasks, **others)
     partition = site.partition(site.complete(draft).partition)
-    each = cpus_per_task or max(1, _share(partition, gpus) // tasks)
-    return dataclasses.replace(draft, cpus_per_task=each)
+    cores = _share(partition, gpus, tasks)
+    memory = others.get("memory_gb") or _memory(partition, cores)
+    each = cpus_per_task or max(1, cores // tasks)
+    return dataclasses.replace(draft, cpus_per_task=each, memory_gb=memory)
 
 
 def worker_request(site: Site, *, gpu: bool, **others: Any) -> JobRequest:
@@ -549,24 +552,38 @@ def worker_request(site: Site, *, gpu: bool, **others: Any) -> JobRequest:
     if gpu and (site.vendor == "none" or n_gpus == 0):
         raise OrderError(f"{site.title} has no GPUs in '{partition.name}': use CPU workers.")
     gpus = (n_gpus or int(gpu)) if partition.whole_nodes else int(gpu)
-    given: dict[str, Any] = {"gpus_per_node": gpus, "requeue": False, "signal_lead_s": None}
-    given["cpus_per_task"] = _share(partition, gpus)
-    if partition.usable_memory_gb and partition.usable_cores:
-        part = given["cpus_per_task"] / partition.usable_cores
-        given["memory_gb"] = math.floor(part * partition.usable_memory_gb)
-    return dataclasses.replace(draft, **{k: v for k, v in given.items() if k not in others})
+    cores = _share(partition, gpus, 1)
+    given: dict[str, Any] = {
+        "gpus_per_node": gpus,
+        "cpus_per_task": cores,
+        "memory_gb": _memory(partition, cores),
+        "requeue": False,
+        "signal_lead_s": None,
+    }
+    return dataclasses.replace(draft, **given | others)
 
 
-def _share(partition: Partition, gpus: int) -> int:
-    """Cores that go with so many GPUs of a node; a CPU job gets the cores of one GPU, or 8."""
+def _share(partition: Partition, gpus: int, tasks: int) -> int:
+    """Cores of a node that go with so many GPUs, and at least one for each task.
+
+    A worker without a GPU gets the cores of one, or `CPU_WORKER_CORES` where there are no GPUs.
+    """
     cores = partition.usable_cores
     if cores is None:
         return 1
     if partition.whole_nodes:
         return cores
+    share = CPU_WORKER_CORES
     if partition.gpus_per_node:
-        return max(1, cores * max(1, gpus) // partition.gpus_per_node)
-    return min(cores, 8)
+        share = cores * max(1, gpus) // partition.gpus_per_node
+    return min(cores, max(share, tasks))
+
+
+def _memory(partition: Partition, cores: int) -> float | None:
+    """Memory in GB that goes with so many cores."""
+    if partition.usable_memory_gb is None or not partition.usable_cores:
+        return None
+    return math.floor(cores / partition.usable_cores * partition.usable_memory_gb * 10) / 10
 
 
 def _check_account(site: Site, partition: Partition, request: JobRequest) -> None:
@@ -580,7 +597,8 @@ def _check_qos(site: Site, partition: Partition, request: JobRequest) -> None:
     if request.qos is not None and partition.qos and request.qos not in partition.qos:
         raise OrderError(
             f"cluster.qos: partition '{partition.name}' of {site.title} has no quality of service "
-            f"'{request.qos}'{did_you_mean(request.qos, partition.qos)}"
+            f"'{request.qos}'{did_you_mean(request.qos, partition.qos)}. If it has, add "
+            f"+site.partitions.{partition.name}.qos.{request.qos}={{}}"
         )
 
 
@@ -623,6 +641,11 @@ def _check_node(site: Site, partition: Partition, request: JobRequest) -> None:
         raise OrderError(
             f"cluster.gpus_per_node: partition '{partition.name}' of {site.title} has no GPUs, "
             f"got {request.gpus_per_node}. Choose another partition, or 0 GPUs."
+        )
+    if partition.gpus_required and not request.gpus_per_node:
+        raise OrderError(
+            f"cluster.gpus_per_node: partition '{partition.name}' of {site.title} takes no job "
+            "without GPUs, got 0. Ask for at least 1, or choose another partition."
         )
     for what, has, asked in (
         ("GPUs", partition.gpus_per_node, request.gpus_per_node),
@@ -667,7 +690,7 @@ def _options(site: Site, request: JobRequest) -> Iterator[str]:
         n = request.gpus_per_node
         yield site.gpu_request.format(n=n, total=n * request.nodes)
     if request.memory_gb is not None:
-        yield f"--mem={round(request.memory_gb * MB_PER_GB)}M"
+        yield f"--mem={int(request.memory_gb * MIB_PER_GB)}M"
     yield f"--time={walltime(request.walltime_min)}"
     if request.signal_lead_s is not None:
         yield f"--signal=B:USR1@{request.signal_lead_s}"

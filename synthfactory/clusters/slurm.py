@@ -15,6 +15,7 @@ from synthfactory import interruption
 from synthfactory.accounting.allocation import CPU_SHARE, GPU_SHARE
 from synthfactory.clusters.allocation import CAMPAIGNS
 from synthfactory.clusters.elastic import Elastic, Kind
+from synthfactory.clusters.gpus import JobGPUs
 from synthfactory.clusters.ranks import DEATH_TIMEOUT_S, quiet_import
 from synthfactory.clusters.scripts import worker_preparation
 from synthfactory.clusters.settings import DASK, expect_count, tell_dashboard
@@ -39,14 +40,17 @@ class Slurm:
         Bounds of the numbers of jobs.  Without GPU jobs, everything runs on CPU workers; without
         CPU jobs, on GPU workers.
     gpus_per_job
-        GPUs of a GPU job; more than one for orders with ``generator.ranks``.
+        GPUs of a GPU job; ``None`` for one, or for all of a node where jobs get whole nodes.
+    gpus_per_worker
+        GPUs of a worker process; more than one for orders with ``generator.ranks``.
     models_per_gpu
         Fits that share a GPU.
     models_per_fit
         Orders that differ in their seed alone are trained together, so many in a step; ``None``
         for 16 on a GPU and one on a processor.
     workers_per_cpu_job
-        Worker processes of a CPU job.
+        Worker processes of a CPU job; ``None`` for as many as its cores allow at the orders' thread
+        counts.
     gpu_job_cpus, cpu_job_cpus, gpu_job_memory_gb, cpu_job_memory_gb
         Processor cores and memory of a job; ``None`` for what goes with a GPU of the site.
     walltime_min
@@ -68,10 +72,11 @@ class Slurm:
     max_gpu_jobs: int = 8
     min_cpu_jobs: int = 0
     max_cpu_jobs: int = 8
-    gpus_per_job: int = 1
+    gpus_per_job: int | None = None
+    gpus_per_worker: int = 1
     models_per_gpu: int = 1
     models_per_fit: int | None = None
-    workers_per_cpu_job: int = 1
+    workers_per_cpu_job: int | None = None
     gpu_job_cpus: int | None = None
     cpu_job_cpus: int | None = None
     gpu_job_memory_gb: float | None = None
@@ -91,6 +96,7 @@ class Slurm:
             ("min_cpu_jobs", 0),
             ("max_cpu_jobs", 0),
             ("gpus_per_job", 1),
+            ("gpus_per_worker", 1),
             ("models_per_gpu", 1),
             ("models_per_fit", 1),
             ("workers_per_cpu_job", 1),
@@ -130,8 +136,8 @@ class Slurm:
         if self._has_gpus(site):
             own = {"cpus_per_task": self.gpu_job_cpus, "memory_gb": self.gpu_job_memory_gb}
             given = {name: value for name, value in own.items() if value is not None}
-            if self.gpus_per_job > 1:
-                given["gpus_per_node"] = self.gpus_per_job
+            if self.gpus_per_job or self.gpus_per_worker > 1:
+                given["gpus_per_node"] = self.gpus_per_job or self.gpus_per_worker
             request = worker_request(
                 site, gpu=True, name="synthfactory-gpu", partition=self.partition, **common, **given
             )
@@ -165,13 +171,13 @@ class Slurm:
 
         @contextlib.contextmanager
         def connect(n_orders: int, threads_per_order: int) -> Iterator[Workers]:
-            with self._cluster(site, runs) as workers:
+            with self._cluster(site, runs, threads_per_order) as workers:
                 yield workers
 
         yield connect
 
     @contextlib.contextmanager
-    def _cluster(self, site: Site, runs: Path) -> Iterator[Workers]:
+    def _cluster(self, site: Site, runs: Path, threads: int) -> Iterator[Workers]:
         import dask
         from distributed import Client, Security
 
@@ -181,9 +187,11 @@ class Slurm:
         folder = runs.resolve() / CAMPAIGNS / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{os.getpid()}"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         log = str(folder / "%x-%j.log")
+        requests = self.requests(site, log)
+        sizes = {kind: self._workers_of(kind, job, threads) for kind, job in requests.items()}
         specs = {
-            name: self._options(site, name, request, folder)
-            for name, request in self.requests(site, log).items()
+            kind: self._options(site, kind, request, folder, sizes[kind], sys.executable)
+            for kind, request in requests.items()
         }
         first = next(iter(specs.values()))
         try:
@@ -204,9 +212,9 @@ class Slurm:
                 ) as cluster,
                 Client(cluster) as client,
             ):
-                elastic = Elastic(
-                    cluster, self._kinds(cluster, specs), idle_s=self.idle_s, log=str(folder)
-                )
+                client.register_plugin(JobGPUs(sizes))
+                kinds = self._kinds(cluster, specs, sizes)
+                elastic = Elastic(cluster, kinds, idle_s=self.idle_s, log=str(folder))
                 tell_dashboard(client)
                 print(f"Jobs write to {folder}.", file=sys.stderr, flush=True)
                 keeping = cluster.sync(_start, elastic)
@@ -223,17 +231,25 @@ class Slurm:
     def _has_gpus(self, site: Site) -> bool:
         return self.max_gpu_jobs > 0 and site.vendor != "none" and site.gpus_per_node != 0
 
+    def _workers_of(self, kind: str, request: JobRequest, threads: int) -> int:
+        """Worker processes of a job."""
+        if kind == "gpu":
+            return max(1, request.gpus_per_node // self.gpus_per_worker)
+        return self.workers_per_cpu_job or max(1, request.cpus_per_task // threads)
+
     def _rules(self, specs: dict[str, Any]) -> dict[str, Any]:
         """What tasks ask for; where there is one kind only, it does everything."""
         on_gpu = {"GPU": 1 / self.models_per_gpu} if "gpu" in specs else {}
         on_cpu = {"CPU": 1.0} if "cpu" in specs else {"GPU": 1 / self.models_per_gpu}
-        places = self.max_gpu_jobs * self.gpus_per_job if "gpu" in specs else 0
+        places = self.max_gpu_jobs if "gpu" in specs else 0
         return {"on_gpu": on_gpu, "on_cpu": on_cpu, "places": places}
 
-    def _kinds(self, cluster: Any, specs: dict[str, dict[str, Any]]) -> list[Kind]:
+    def _kinds(
+        self, cluster: Any, specs: dict[str, dict[str, Any]], sizes: dict[str, int]
+    ) -> list[Kind]:
         bounds = {
-            "gpu": ("GPU", self.gpus_per_job, self.min_gpu_jobs, self.max_gpu_jobs),
-            "cpu": ("CPU", self.workers_per_cpu_job, self.min_cpu_jobs, self.max_cpu_jobs),
+            "gpu": ("GPU", self.gpus_per_worker, self.min_gpu_jobs, self.max_gpu_jobs),
+            "cpu": ("CPU", 1, self.min_cpu_jobs, self.max_cpu_jobs),
         }
         # Addresses and credentials of this cluster are the same for both kinds.
         common = {
@@ -241,37 +257,73 @@ class Slurm:
             for name, value in cluster._job_kwargs.items()
             if name in ("protocol", "security", "interface", "config_name")
         }
-        return [
-            Kind(
-                name=name,
-                resource=bounds[name][0],
-                capacity=bounds[name][1],
-                minimum=bounds[name][2],
-                maximum=bounds[name][3],
-                spec={"cls": cluster.job_cls, "options": {**options, **common}},
+        made = []
+        for kind, options in specs.items():
+            resource, each, minimum, maximum = bounds[kind]
+            spec: dict[str, Any] = {"cls": cluster.job_cls, "options": {**options, **common}}
+            if sizes[kind] > 1:
+                spec["group"] = [f"-{number}" for number in range(sizes[kind])]
+            made.append(
+                Kind(
+                    name=kind,
+                    resource=resource,
+                    capacity=each * sizes[kind],
+                    minimum=minimum,
+                    maximum=maximum,
+                    spec=spec,
+                )
             )
-            for name, options in specs.items()
-        ]
+        return made
 
-    def _options(self, site: Site, kind: str, request: JobRequest, folder: Path) -> dict[str, Any]:
-        """The options of a `dask_jobqueue.slurm.SLURMJob`."""
+    def job_script(self, site: Site, kind: str, folder: Path, *, python: str) -> str:
+        """The script of a worker's job, as dask-jobqueue submits it.
+
+        Parameters
+        ----------
+        kind
+            ``gpu`` or ``cpu``.
+        folder
+            The campaign's folder.
+        python
+            The interpreter that runs the worker.
+        """
+        with quiet_import():
+            from dask_jobqueue.slurm import SLURMJob
+
+        request = self.requests(site, str(folder / "%x-%j.log"))[kind]
+        size = self._workers_of(kind, request, 1)
+        options = self._options(site, kind, request, folder, size, python)
+        job: Any = SLURMJob
+        return str(job("tls://SCHEDULER", name=f"{kind}-0", **options).job_script())
+
+    def _options(
+        self,
+        site: Site,
+        kind: str,
+        request: JobRequest,
+        folder: Path,
+        size: int,
+        python: str,
+    ) -> dict[str, Any]:
+        """The options of a `dask_jobqueue.slurm.SLURMJob` of so many worker processes."""
         import dask
 
         on_gpu = kind == "gpu"
-        processes = 1 if on_gpu else self.workers_per_cpu_job
-        threads = self.models_per_gpu * self.gpus_per_job if on_gpu else 1
-        resource = f"GPU={self.gpus_per_job}" if on_gpu else "CPU=1"
+        # Fits that share a GPU are threads of one process.
+        threads = self.models_per_gpu * self.gpus_per_worker if on_gpu else 1
+        resource = f"GPU={self.gpus_per_worker}" if on_gpu else "CPU=1"
         lifetime_s = 60 * self.walltime_min - LEAD_S // 2
         return {
-            "cores": threads * processes,
-            "processes": processes,
+            "cores": threads * size,
+            "processes": size,
             "memory": f"{request.memory_gb or 0}GB",
+            "job_mem": "as the site says",
             # All options come from the site; dask-jobqueue knows too few of them.
             "job_directives_skip": ["#SBATCH"],
             "job_extra_directives": site.directives(request),
             "job_script_prologue": [
-                *worker_preparation(site, request, str(folder), LEAD_S),
-                f"export {GPU_SHARE}=1/{self.models_per_gpu} {CPU_SHARE}=1/{processes}",
+                *worker_preparation(site, request, str(folder), LEAD_S, python),
+                f"export {GPU_SHARE}=1/{self.models_per_gpu} {CPU_SHARE}=1/{size}",
                 f"export DASK_INTERNAL_INHERIT_CONFIG={dask.config.serialize(DASK)}",
             ],
             "python": '"${run[@]}"',
@@ -282,7 +334,7 @@ class Slurm:
                 "--resources", resource,
                 "--lifetime", f"{lifetime_s}s",
                 "--lifetime-stagger", f"{LEAD_S // 4}s",
-                "$interface",
+                '"${interface[@]}"',
             ],
         }  # fmt: skip
 
