@@ -83,7 +83,10 @@ class DevCluster:
 
     @property
     def env(self) -> dict[str, str]:
-        """Environment of a client's process; what a surrounding job set for itself is left out."""
+        """Environment of a client's process, as `devcluster env` prints it.
+
+        What a surrounding job set for itself is left out.
+        """
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -91,6 +94,9 @@ class DevCluster:
         }
         return kept | {
             "SLURM_CONF": str(self.folder / "slurm.conf"),
+            "OMPI_MCA_btl": "self,tcp",
+            "OMPI_ALLOW_RUN_AS_ROOT": "1",
+            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
             "DEVCLUSTER_DIR": str(self.folder),
             "DEVCLUSTER_PORT": str(self.port),
         }

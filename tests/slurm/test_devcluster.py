@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -126,6 +127,33 @@ echo $SLURM_PROCID $SLURM_LOCALID $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES'""",
     cluster.wait(job, "COMPLETED", timeout_s=30)
     assert sorted(lines_of(output)) == [
         f"{rank} {rank % 2} {NODES[rank // 2]} 0,1" for rank in range(6)
+    ]
+
+
+@pytest.mark.parametrize("launcher", ["srun --mpi=pmix", "mpirun"])
+def test_mpi_ranks_meet_across_nodes(cluster: DevCluster, tmp_path: Path, launcher: str) -> None:
+    pytest.importorskip("mpi4py")
+    if shutil.which("mpirun") is None:
+        pytest.skip("needs an MPI; on Debian or Ubuntu: apt-get install openmpi-bin")
+    script = tmp_path / "rank.py"
+    script.write_text(
+        """import os
+from pathlib import Path
+from mpi4py import MPI
+
+world = MPI.COMM_WORLD
+ranks = world.allgather(world.rank)
+Path(f"rank{world.rank}").write_text(f"{os.environ['SLURMD_NODENAME']} {ranks}")
+"""
+    )
+    job = cluster.sbatch(
+        *("-N2", "--ntasks-per-node=2", "-D", tmp_path, "-o", tmp_path / "output"),
+        body=f"{launcher} {sys.executable} {script}",
+    )
+    cluster.wait(job, "COMPLETED", timeout_s=60)
+    nodes = ["n1", "n1", "n2", "n2"]
+    assert [(tmp_path / f"rank{rank}").read_text() for rank in range(4)] == [
+        f"{node} [0, 1, 2, 3]" for node in nodes
     ]
 
 
@@ -301,6 +329,21 @@ def test_taken_port_and_foreign_folder_are_refused(
     assert words in done.stderr
     assert left_running(refused.folder) == []
     assert trouble == "port" or (short_folder / "precious").read_text() == "kept"
+
+
+def test_printed_environment_is_the_one_of_the_tests(devcluster: DevCluster) -> None:
+    bare = devcluster.env
+    for name in ("SLURM_CONF", "OMPI_MCA_btl"):
+        del bare[name]
+    done = subprocess.run(
+        ["bash", "-c", f'eval "$({devcluster.script} env)" && env'],
+        env=bare,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in ("SLURM_CONF", "OMPI_MCA_btl"):
+        assert f"{name}={devcluster.env[name]}" in done.stdout.splitlines()
 
 
 def test_daemon_that_cannot_start_is_quoted_and_nothing_is_left(short_folder: Path) -> None:
