@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from devclusters import INSTALL, DevCluster, free_ports, missing_programs
+from devclusters import INSTALL, DevCluster, missing_programs, temporary_cluster
 
 
 @pytest.fixture(scope="session")
-def devcluster() -> Iterator[DevCluster]:
-    """A cluster of three nodes with four GPUs each; jobs of other tests may run on it."""
+def slurm_programs() -> None:
+    """Skip where Slurm isn't installed."""
     if missing := missing_programs():
         pytest.skip(f"needs a SLURM, lacks {', '.join(missing)}; on Debian or Ubuntu: {INSTALL}")
-    # A folder of pytest's own would be too long for a Unix socket in it.
-    folder = Path(tempfile.mkdtemp(prefix="devcluster-"))
-    cluster = DevCluster(folder, port=free_ports(4))
-    try:
-        cluster.up()
+
+
+@pytest.fixture(scope="session")
+def devcluster(slurm_programs: None) -> Iterator[DevCluster]:
+    """A cluster of three nodes with four GPUs each, which may hold what other tests left there."""
+    with temporary_cluster() as cluster:
         yield cluster
-    finally:
-        cluster.down()
-        shutil.rmtree(folder)

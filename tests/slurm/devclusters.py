@@ -8,8 +8,10 @@ import re
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -81,7 +83,10 @@ class DevCluster:
 
     @property
     def env(self) -> dict[str, str]:
-        """Environment of a client's process; what a surrounding job set for itself is left out."""
+        """Environment of a client's process, as `devcluster env` prints it.
+
+        What a surrounding job set for itself is left out.
+        """
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -89,6 +94,9 @@ class DevCluster:
         }
         return kept | {
             "SLURM_CONF": str(self.folder / "slurm.conf"),
+            "OMPI_MCA_btl": "self,tcp",
+            "OMPI_ALLOW_RUN_AS_ROOT": "1",
+            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
             "DEVCLUSTER_DIR": str(self.folder),
             "DEVCLUSTER_PORT": str(self.port),
         }
@@ -110,8 +118,8 @@ class DevCluster:
         return done.stdout
 
     def up(self) -> None:
-        """Start what isn't running and wait until the three nodes are ready."""
-        self.run(self.script, "up", timeout_s=300)
+        """Start what isn't running, wait for the three nodes; it never outlives this process."""
+        self.run(self.script, "up", "--while", str(os.getpid()), timeout_s=300)
 
     def down(self) -> None:
         """End every daemon and job."""
@@ -185,3 +193,31 @@ class DevCluster:
             f"== {path.name}\n" + "\n".join(path.read_text().splitlines()[-n_lines:])
             for path in sorted((self.folder / "log").glob("slurm*.log"))
         )
+
+
+@contextmanager
+def temporary_cluster(*, run_as: str | None = None) -> Iterator[DevCluster]:
+    """A cluster of its own in a new folder, on free ports; taken down at the end.
+
+    Parameters
+    ----------
+    run_as
+        User that starts it and submits the jobs; needs root, default the user of this process.
+    """
+    # A folder of pytest's own would be too long for a Unix socket in it.
+    folder = Path(tempfile.mkdtemp(prefix="devcluster-"))
+    script = SCRIPT
+    if run_as is not None:
+        # A checkout may lie where other users can't read.
+        script = Path(shutil.copy(SCRIPT, folder))
+        shutil.chown(folder, run_as)
+    else:
+        # Jobs of other users reach the configuration through it.
+        folder.chmod(0o755)
+    cluster = DevCluster(folder / "s", port=free_ports(4), script=script, run_as=run_as)
+    try:
+        cluster.up()
+        yield cluster
+    finally:
+        cluster.down()
+        shutil.rmtree(folder)

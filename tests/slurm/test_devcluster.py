@@ -5,17 +5,67 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from devclusters import GPUS_PER_NODE, NODES, DevCluster, eventually, free_ports
+from devclusters import (
+    GPUS_PER_NODE,
+    NODES,
+    DevCluster,
+    eventually,
+    free_ports,
+    temporary_cluster,
+)
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 ONE_GPU = ("--gres=gpu:1", "--mem=500")
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a file that a job writes; none before it exists."""
+    return path.read_text().splitlines() if path.exists() else []
+
+
+@dataclass(frozen=True)
+class LimitedJobs:
+    """Two jobs of one minute that ask for a signal 45 s early: one ends then, one doesn't."""
+
+    cluster: DevCluster
+    stubborn: str
+    yielding: str
+
+    def output(self, job: str) -> list[str]:
+        """What a job wrote."""
+        return lines_of(self.cluster.folder / f"job-{job}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def limited_jobs(slurm_programs: None) -> Iterator[LimitedJobs]:
+    """On a cluster of their own, and first of all: their minute passes beside the other tests.
+
+    Under root that cluster belongs to a user without rights.
+    """
+    work = "for second in {1..300}; do sleep 1; done"
+    stubborn = f"""trap 'echo warned' USR1
+echo start
+{work}"""
+    yielding = f"""trap 'echo "warned $SECONDS"; scontrol requeue $SLURM_JOB_ID' USR1
+echo "start ${{SLURM_RESTART_COUNT:-0}}"
+[[ ${{SLURM_RESTART_COUNT:-0}} == 0 ]] || exit 0
+{work}"""
+    with temporary_cluster(run_as="nobody" if os.getuid() == 0 else None) as cluster:
+        options = ("-p", "short", "-t", "1", "--signal=B:USR1@45", "--open-mode=append", *ONE_GPU)
+        output = f"{cluster.folder}/job-%j"
+        yield LimitedJobs(
+            cluster,
+            stubborn=cluster.sbatch(*options, "-o", output, body=stubborn),
+            yielding=cluster.sbatch(*options, "-o", output, body=yielding),
+        )
 
 
 @pytest.fixture
@@ -23,11 +73,6 @@ def cluster(devcluster: DevCluster) -> DevCluster:
     """The session's cluster with no jobs and three idle nodes."""
     devcluster.reset()
     return devcluster
-
-
-def lines_of(path: Path) -> list[str]:
-    """The lines of a file that a job writes; none before it exists."""
-    return path.read_text().splitlines() if path.exists() else []
 
 
 def test_thirteenth_gpu_job_waits_and_no_two_jobs_share_a_gpu(
@@ -82,6 +127,33 @@ echo $SLURM_PROCID $SLURM_LOCALID $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES'""",
     cluster.wait(job, "COMPLETED", timeout_s=30)
     assert sorted(lines_of(output)) == [
         f"{rank} {rank % 2} {NODES[rank // 2]} 0,1" for rank in range(6)
+    ]
+
+
+@pytest.mark.parametrize("launcher", ["srun --mpi=pmix", "mpirun"])
+def test_mpi_ranks_meet_across_nodes(cluster: DevCluster, tmp_path: Path, launcher: str) -> None:
+    pytest.importorskip("mpi4py")
+    if shutil.which("mpirun") is None:
+        pytest.skip("needs an MPI; on Debian or Ubuntu: apt-get install openmpi-bin")
+    script = tmp_path / "rank.py"
+    script.write_text(
+        """import os
+from pathlib import Path
+from mpi4py import MPI
+
+world = MPI.COMM_WORLD
+ranks = world.allgather(world.rank)
+Path(f"rank{world.rank}").write_text(f"{os.environ['SLURMD_NODENAME']} {ranks}")
+"""
+    )
+    job = cluster.sbatch(
+        *("-N2", "--ntasks-per-node=2", "-D", tmp_path, "-o", tmp_path / "output"),
+        body=f"{launcher} {sys.executable} {script}",
+    )
+    cluster.wait(job, "COMPLETED", timeout_s=60)
+    nodes = ["n1", "n1", "n2", "n2"]
+    assert [(tmp_path / f"rank{rank}").read_text() for rank in range(4)] == [
+        f"{node} [0, 1, 2, 3]" for node in nodes
     ]
 
 
@@ -147,49 +219,6 @@ def test_job_above_its_memory_is_killed(cluster: DevCluster, tmp_path: Path) -> 
     assert "exceeded memory limit" in (tmp_path / "output").read_text()
 
 
-@pytest.fixture(scope="module")
-def limited_jobs(
-    devcluster: DevCluster, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, list[str]]:
-    """Lines of two jobs of one minute that ask for a signal 45 s early, and how they ended."""
-    devcluster.reset()
-    folder = tmp_path_factory.mktemp("limited")
-    options = ("-p", "short", "-t", "1", "--signal=B:USR1@45", "--open-mode=append", *ONE_GPU)
-    work = "for second in {1..300}; do sleep 1; done"
-    stubborn = devcluster.sbatch(
-        *options, "-o", folder / "stubborn", body=f"trap 'echo warned' USR1\necho start\n{work}"
-    )
-    yielding = devcluster.sbatch(
-        *options,
-        "-o",
-        folder / "yielding",
-        body=f"""trap 'echo "warned $SECONDS"; scontrol requeue $SLURM_JOB_ID' USR1
-echo "start ${{SLURM_RESTART_COUNT:-0}}"
-[[ ${{SLURM_RESTART_COUNT:-0}} == 0 ]] || exit 0
-{work}""",
-    )
-    devcluster.wait(yielding, "COMPLETED", timeout_s=60)
-    devcluster.wait(stubborn, "TIMEOUT", timeout_s=120)
-    return {name: lines_of(folder / name) for name in ("stubborn", "yielding")}
-
-
-def test_signal_comes_early_and_the_time_limit_ends_the_job(
-    limited_jobs: dict[str, list[str]],
-) -> None:
-    assert limited_jobs["stubborn"][:2] == ["start", "warned"]
-    assert any("TIME LIMIT" in line for line in limited_jobs["stubborn"])
-
-
-def test_warned_job_requeues_itself_and_counts_its_restart(
-    limited_jobs: dict[str, list[str]],
-) -> None:
-    lines = limited_jobs["yielding"]
-    assert lines[0] == "start 0"
-    assert lines[-1] == "start 1"
-    warned = next(line for line in lines if line.startswith("warned"))
-    assert 0 < int(warned.split()[1]) < 45
-
-
 # A job that writes, five times a second, how often it was restarted and where it runs.
 WITNESS = """while true; do
 echo "${{SLURM_RESTART_COUNT:-0}} $SLURMD_NODENAME" >> {}; sleep 0.2
@@ -234,15 +263,22 @@ def test_jobs_of_lost_nodes_run_again_elsewhere_beside_the_orphan_of_a_zombie(
     cluster.wait(again, "COMPLETED", timeout_s=20)
 
 
+def status_of(cluster: DevCluster) -> int:
+    """The exit status of `devcluster status`."""
+    return subprocess.run(
+        [cluster.script, "status"], env=cluster.env, capture_output=True, timeout=60
+    ).returncode
+
+
 def test_up_restarts_a_controller_and_the_job_has_gone_on(
     cluster: DevCluster, tmp_path: Path
 ) -> None:
     job = cluster.sbatch(*ONE_GPU, "-o", "/dev/null", body=WITNESS.format(tmp_path / "lines"))
     eventually("the job writes", lambda: lines_of(tmp_path / "lines"), timeout_s=20)
     cluster.run("kill", "-TERM", (cluster.folder / "slurmctld.pid").read_text().strip())
-    stopped = subprocess.run([cluster.script, "status"], env=cluster.env, capture_output=True)
-    assert stopped.returncode == 1
+    eventually("status says so", lambda: status_of(cluster) == 1, timeout_s=20)
     cluster.up()
+    assert status_of(cluster) == 0
     assert cluster.job(job)["JobState"] == "RUNNING"
     n_lines = len(lines_of(tmp_path / "lines"))
     eventually("more", lambda: len(lines_of(tmp_path / "lines")) > n_lines, timeout_s=5)
@@ -265,41 +301,6 @@ def left_running(folder: Path) -> list[str]:
         except (FileNotFoundError, PermissionError, ProcessLookupError):
             continue
     return found
-
-
-@pytest.fixture
-def second_cluster() -> Iterator[DevCluster]:
-    """A cluster beside the session's one; under root it belongs to a user without rights."""
-    folder = Path(tempfile.mkdtemp(prefix="devcluster-"))
-    user = "nobody" if os.getuid() == 0 else None
-    cluster = DevCluster(folder / "state", port=free_ports(4), run_as=user)
-    if user is not None:
-        # A checkout may lie where other users can't read.
-        cluster = replace(cluster, script=Path(shutil.copy(cluster.script, folder)))
-        shutil.chown(folder, user)
-    try:
-        yield cluster
-    finally:
-        cluster.down()
-        shutil.rmtree(folder)
-
-
-@pytest.mark.usefixtures("devcluster")
-def test_user_without_root_runs_a_second_cluster_and_takes_all_of_it_down(
-    second_cluster: DevCluster,
-) -> None:
-    cluster = second_cluster
-    cluster.up()
-    output = cluster.folder / "output"
-    job = cluster.sbatch(
-        "-N3", *ONE_GPU, "-o", output, body="srun id -un; (setsid sleep 300 &) ; sleep 300"
-    )
-    user = cluster.run("id", "-un").strip()
-    eventually("a user per node", lambda: lines_of(output) == [user] * 3, timeout_s=20)
-    cluster.wait(job, "RUNNING", timeout_s=5)
-    assert left_running(cluster.folder)
-    cluster.down()
-    assert left_running(cluster.folder) == []
 
 
 @pytest.fixture
@@ -330,6 +331,21 @@ def test_taken_port_and_foreign_folder_are_refused(
     assert trouble == "port" or (short_folder / "precious").read_text() == "kept"
 
 
+def test_printed_environment_is_the_one_of_the_tests(devcluster: DevCluster) -> None:
+    bare = devcluster.env
+    for name in ("SLURM_CONF", "OMPI_MCA_btl"):
+        del bare[name]
+    done = subprocess.run(
+        ["bash", "-c", f'eval "$({devcluster.script} env)" && env'],
+        env=bare,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in ("SLURM_CONF", "OMPI_MCA_btl"):
+        assert f"{name}={devcluster.env[name]}" in done.stdout.splitlines()
+
+
 def test_daemon_that_cannot_start_is_quoted_and_nothing_is_left(short_folder: Path) -> None:
     path = short_folder / "bin"
     path.mkdir()
@@ -344,3 +360,47 @@ def test_daemon_that_cannot_start_is_quoted_and_nothing_is_left(short_folder: Pa
     assert "slurmctld" in done.stderr
     assert "not a valid controller" in done.stderr
     assert left_running(cluster.folder) == []
+
+
+def test_warned_job_requeues_itself_and_counts_its_restart(limited_jobs: LimitedJobs) -> None:
+    job = limited_jobs.yielding
+    limited_jobs.cluster.wait(job, "COMPLETED", timeout_s=60)
+    lines = limited_jobs.output(job)
+    assert lines[0] == "start 0"
+    assert lines[-1] == "start 1"
+    warned = next(line for line in lines if line.startswith("warned"))
+    assert 0 < int(warned.split()[1]) < 45
+
+
+def test_signal_comes_early_and_the_time_limit_ends_the_job(limited_jobs: LimitedJobs) -> None:
+    job = limited_jobs.stubborn
+    limited_jobs.cluster.wait(job, "TIMEOUT", timeout_s=120)
+    lines = limited_jobs.output(job)
+    assert lines[:2] == ["start", "warned"]
+    assert any("TIME LIMIT" in line for line in lines)
+
+
+def test_user_without_root_runs_jobs_on_each_node_and_takes_all_of_it_down(
+    limited_jobs: LimitedJobs,
+) -> None:
+    cluster = limited_jobs.cluster
+    output = cluster.folder / "output"
+    job = cluster.sbatch(
+        "-N3", *ONE_GPU, "-o", output, body="srun id -un; (setsid sleep 300 &) ; sleep 300"
+    )
+    user = cluster.run("id", "-un").strip()
+    eventually("a user per node", lambda: lines_of(output) == [user] * 3, timeout_s=20)
+    cluster.wait(job, "RUNNING", timeout_s=5)
+    assert left_running(cluster.folder)
+    cluster.down()
+    assert left_running(cluster.folder) == []
+
+
+def test_cluster_ends_with_the_process_that_it_was_started_for(short_folder: Path) -> None:
+    cluster = DevCluster(short_folder / "state", port=free_ports(4))
+    owner = subprocess.Popen(["sleep", "300"])
+    cluster.run(cluster.script, "up", "--while", str(owner.pid))
+    assert cluster.node_state("n1") == "idle"
+    owner.kill()
+    owner.wait()
+    eventually("nothing left", lambda: not left_running(cluster.folder), timeout_s=20)
