@@ -55,8 +55,11 @@ class Slurm:
         Processor cores and memory of a job; ``None`` for what goes with a GPU of the site.
     walltime_min
         Minutes of a job.  Work that is left when it ends goes on in another.
-    partition, cpu_partition, qos, account
+    partition, qos, account
         As the site wants them; ``None`` for its defaults.
+    cpu_partition, cpu_qos, cpu_account
+        The same for CPU jobs; ``None`` for the site's CPU partition, and for ``qos`` and
+        ``account``.
     idle_s
         Seconds after which a job without work is given back.
     extra_directives
@@ -86,6 +89,8 @@ class Slurm:
     cpu_partition: str | None = None
     qos: str | None = None
     account: str | None = None
+    cpu_qos: str | None = None
+    cpu_account: str | None = None
     idle_s: float = 60.0
     extra_directives: tuple[str, ...] = ()
 
@@ -128,8 +133,6 @@ class Slurm:
         made: dict[str, JobRequest] = {}
         common = {
             "walltime_min": self.walltime_min,
-            "qos": self.qos,
-            "account": self.account,
             "log": log,
             "extra_directives": self.extra_directives,
         }
@@ -139,7 +142,14 @@ class Slurm:
             if self.gpus_per_job or self.gpus_per_worker > 1:
                 given["gpus_per_node"] = self.gpus_per_job or self.gpus_per_worker
             request = worker_request(
-                site, gpu=True, name="synthfactory-gpu", partition=self.partition, **common, **given
+                site,
+                gpu=True,
+                name="synthfactory-gpu",
+                partition=self.partition,
+                qos=self.qos,
+                account=self.account,
+                **common,
+                **given,
             )
             made["gpu"] = site.check(request)
         if self.max_cpu_jobs:
@@ -147,7 +157,14 @@ class Slurm:
             given = {name: value for name, value in own.items() if value is not None}
             partition = self.cpu_partition or (None if "gpu" in made else self.partition)
             request = worker_request(
-                site, gpu=False, name="synthfactory-cpu", partition=partition, **common, **given
+                site,
+                gpu=False,
+                name="synthfactory-cpu",
+                partition=partition,
+                qos=self.cpu_qos or self.qos,
+                account=self.cpu_account or self.account,
+                **common,
+                **given,
             )
             made["cpu"] = site.check(request)
         if not made:

@@ -61,7 +61,9 @@ def script_of(name: str, kind: str) -> str:
     if kind == "allocation":
         request = allocation_request(site, account=account, qos=qos)
         return render(site, request, allocation_body("synthfactory", site))
-    cluster = Slurm(account=account, qos=qos, max_gpu_jobs=int(kind == "gpu-worker"))
+    on_gpu = kind == "gpu-worker"
+    kinds = {"max_gpu_jobs": int(on_gpu), "max_cpu_jobs": int(not on_gpu)}
+    cluster = Slurm(account=account, qos=qos, **kinds)
     python = "/opt/synthfactory/bin/python"
     folder = Path("/scratch/runs/.campaigns/one")
     return cluster.job_script(site, kind.partition("-")[0], folder, python=python)
