@@ -12,6 +12,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -154,7 +155,11 @@ class _Work:
     def outcomes(self, todo: Sequence[Run], watch: Watch) -> Iterator[Outcome]:
         """Yield the outcome of every run as its last task ends."""
         pending = {run.folder.name: run for run in todo}
+        why = "It was unfinished when the time was up."
         while pending and not self._is_late():
+            if self._workers.client.status != "running":
+                why = "It was unfinished when Dask's scheduler was lost."
+                break
             done = [name for name in pending if self._last[name].done()]
             for name in done:
                 yield self._conclude(pending.pop(name))
@@ -165,7 +170,7 @@ class _Work:
             if pending and not done:
                 _wait_for_any([self._last[name] for name in pending])
         for run in pending.values():
-            yield self._end(run, "interrupted", "It was unfinished when the time was up.")
+            yield self._end(run, "interrupted", why)
 
     def _is_late(self) -> bool:
         """Whether to leave what is unfinished: the process ends soon and was told so."""
@@ -180,7 +185,11 @@ class _Work:
 
     def _progress(self, pending: Mapping[str, Run]) -> dict[str, Progress]:
         """Where the runs are on which a worker is busy; no other file is read."""
-        busy = {key.partition(":")[2] for key in _busy(self._workers.client)}
+        try:
+            processing = self._workers.client.processing()
+        except (OSError, TimeoutError, CancelledError):
+            return {}
+        busy = {key.partition(":")[2] for keys in processing.values() for key in keys}
         return {
             name: seen
             for name in busy & set(pending)
@@ -210,11 +219,6 @@ class _Work:
         )
         self._ended[outcome.run] = outcome
         return outcome
-
-
-def _busy(client: Client) -> list[str]:
-    """The keys of the tasks that are running or next in a worker's queue."""
-    return [key for keys in client.processing().values() for key in keys]
 
 
 def _submit(

@@ -198,7 +198,8 @@ def worker_preparation(
     """
     candidates = " ".join(f"/sys/class/net/{name}" for name in site.interfaces)
     interface = [
-        f"for name in {candidates}; do",
+        f"candidates=({candidates})",
+        'for name in "${candidates[@]}"; do',
         '    [ ! -e "$name" ] || { interface=(--interface "${name##*/}") && break; }',
         "done",
     ]
