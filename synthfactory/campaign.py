@@ -7,6 +7,7 @@ Nothing below this module knows about Dask, and nothing in it knows which cluste
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 import time
@@ -27,11 +28,12 @@ from synthfactory.run import Outcome, Run
 from synthfactory.workers import Connect, Workers
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Future
 
 POLL_S = 0.5
 # After being asked to stop without a known deadline, the campaign waits so long for its workers.
 MAX_WAIT_S = 30.0
+LOST = "It was unfinished when Dask's scheduler was lost."
 LEAVE_S = 1.0
 
 
@@ -158,7 +160,7 @@ class _Work:
         why = "It was unfinished when the time was up."
         while pending and not self._is_late():
             if self._workers.client.status != "running":
-                why = "It was unfinished when Dask's scheduler was lost."
+                why = LOST
                 break
             done = [name for name in pending if self._last[name].done()]
             for name in done:
@@ -198,7 +200,10 @@ class _Work:
 
     def _conclude(self, run: Run) -> Outcome:
         """Sign what was certified; turn an error into an outcome that says why."""
-        error = self._last[run.folder.name].exception()
+        try:
+            error = self._last[run.folder.name].exception()
+        except (CancelledError, asyncio.CancelledError):
+            return self._end(run, "interrupted", LOST)
         if error is None:
             try:
                 outcome = factory.certify(run, self._issuer)
