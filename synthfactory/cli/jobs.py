@@ -15,6 +15,7 @@ from synthfactory import artifacts, journal
 from synthfactory.cli.compose import Settings
 from synthfactory.clusters import Allocation, Cluster, Site, Slurm, allocation_body, render
 from synthfactory.clusters.allocation import CAMPAIGNS
+from synthfactory.clusters.scripts import LEAD_S
 from synthfactory.errors import ClusterError, OrderError
 from synthfactory.run import Run
 
@@ -48,7 +49,7 @@ def script_of(settings: Sequence[Settings], words: Sequence[str], log: str) -> s
     request = first.cluster.request(first.site, log=log)
     said = " ".join(shlex.quote(word) for word in words)
     command = f"{shlex.quote(sys.executable)} -m synthfactory"
-    body = allocation_body(command, first.site)
+    body = allocation_body(command, first.site, request.signal_lead_s or LEAD_S)
     return render(first.site, request, f"set -- {said}\n{body}")
 
 

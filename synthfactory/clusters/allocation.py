@@ -19,7 +19,7 @@ from synthfactory.clusters.ranks import (
     session,
 )
 from synthfactory.clusters.settings import expect_count
-from synthfactory.clusters.sites import JobRequest, Site, allocation_request
+from synthfactory.clusters.sites import JobRequest, Site, allocation_request, lead_of
 from synthfactory.errors import ClusterError, OrderError
 from synthfactory.workers import Connect
 
@@ -119,6 +119,7 @@ class Allocation:
                 cpus_per_task=self.cpus_per_task,
                 memory_gb=self.memory_gb,
                 walltime_min=self.walltime_min,
+                signal_lead_s=lead_of(self.walltime_min),
                 partition=self.partition,
                 qos=self.qos,
                 account=self.account,

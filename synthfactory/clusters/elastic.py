@@ -20,7 +20,7 @@ from synthfactory.errors import ClusterError
 MAX_STILLBORN = 3
 LOOK_EVERY_S = 10.0
 # A job that the queue does not list yet may just be new.
-GRACE_S = 30.0
+GRACE_S = 5.0
 # States of Dask in which a task could run if there was a worker, or does.
 WANTED = ("processing", "no-worker", "queued")
 

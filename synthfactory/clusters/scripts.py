@@ -20,6 +20,9 @@ SRUN_OPTIONS = ("--kill-on-bad-exit=0", "--distribution=block")
 MAX_DEATHS = 3
 """How often a job is queued again whose client was killed: for lack of memory, or by its node."""
 
+LEAD_S = 120
+"""Seconds before the end of a job at which its work stops, unless told otherwise."""
+
 _DEADLINE = """\
 # A field of this job as the queue has it; of an array, squeue shows other jobs as well.
 queue() {
@@ -55,6 +58,8 @@ SYNTHFACTORY_LOG=$(scontrol show job "$SLURM_JOB_ID" 2>/dev/null | sed -n 's/^ *
 export SYNTHFACTORY_LOG
 
 {deadline}
+
+export SYNTHFACTORY_LEAD_S={lead_s}
 
 # srun takes neither of them over from sbatch by itself (since SLURM 22.05; with --export=NONE).
 export SRUN_CPUS_PER_TASK=${{SLURM_CPUS_PER_TASK:-1}}
@@ -142,7 +147,7 @@ def prologue(site: Site, request: JobRequest) -> list[str]:
     return [*lines, ""] if lines else []
 
 
-def allocation_body(command: str, site: Site | None = None) -> str:
+def allocation_body(command: str, site: Site | None = None, lead_s: int = LEAD_S) -> str:
     """What one allocation does: run orders until they are done or the time is up.
 
     It tells the work its deadline and a stop file, passes early signals on as that file, and
@@ -155,6 +160,8 @@ def allocation_body(command: str, site: Site | None = None) -> str:
         ``/path/.venv/bin/python -m synthfactory``.  The script's own arguments are overrides.
     site
         Whose container and ``srun`` options are used.
+    lead_s
+        Seconds before the job's end at which work stops.
     """
     site = site or Site()
     return _ALLOCATION.format(
@@ -162,6 +169,7 @@ def allocation_body(command: str, site: Site | None = None) -> str:
         deadline=_DEADLINE.rstrip(),
         options=" ".join([*SRUN_OPTIONS, *site.srun_options]),
         deaths=MAX_DEATHS,
+        lead_s=lead_s,
         again=TO_BE_CONTINUED,
     )
 

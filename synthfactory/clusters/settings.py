@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 # Our own count of restarts without a step forward stops a task long before.
-MAX_DEATHS = 100
+MAX_DEATHS = 20
 WORKER_TTL = "30 minutes"
 
 DASK: dict[str, Any] = {

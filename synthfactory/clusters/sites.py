@@ -489,6 +489,15 @@ class Site:
         return None
 
 
+def lead_of(walltime_min: int) -> int:
+    """Seconds before a job's end at which its work stops: a fifth of it, two minutes at most.
+
+    >>> lead_of(60), lead_of(1)
+    (120, 12)
+    """
+    return min(120, 12 * walltime_min)
+
+
 def allocation_request(
     site: Site,
     *,

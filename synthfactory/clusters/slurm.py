@@ -19,11 +19,10 @@ from synthfactory.clusters.gpus import JobGPUs
 from synthfactory.clusters.ranks import DEATH_TIMEOUT_S, quiet_import
 from synthfactory.clusters.scripts import worker_preparation
 from synthfactory.clusters.settings import DASK, expect_count, tell_dashboard
-from synthfactory.clusters.sites import JobRequest, Site, worker_request
+from synthfactory.clusters.sites import JobRequest, Site, lead_of, worker_request
 from synthfactory.errors import ClusterError, OrderError
 from synthfactory.workers import Connect, Workers
 
-LEAD_S = 60
 STEP_EVERY_S = 3.0
 
 
@@ -329,7 +328,9 @@ class Slurm:
         # Fits that share a GPU are threads of one process.
         threads = self.models_per_gpu * self.gpus_per_worker if on_gpu else 1
         resource = f"GPU={self.gpus_per_worker}" if on_gpu else "CPU=1"
-        lifetime_s = 60 * self.walltime_min - LEAD_S // 2
+        lead_s = lead_of(self.walltime_min)
+        # Fits stop by themselves before; what cannot, moves to another worker.
+        lifetime_s = 60 * self.walltime_min - lead_s // 2
         return {
             "cores": threads * size,
             "processes": size,
@@ -339,7 +340,7 @@ class Slurm:
             "job_directives_skip": ["#SBATCH"],
             "job_extra_directives": site.directives(request),
             "job_script_prologue": [
-                *worker_preparation(site, request, str(folder), LEAD_S, python),
+                *worker_preparation(site, request, str(folder), lead_s, python),
                 f"export {GPU_SHARE}=1/{self.models_per_gpu} {CPU_SHARE}=1/{size}",
                 f"export DASK_INTERNAL_INHERIT_CONFIG={dask.config.serialize(DASK)}",
             ],
@@ -350,7 +351,7 @@ class Slurm:
             "worker_extra_args": [
                 "--resources", resource,
                 "--lifetime", f"{lifetime_s}s",
-                "--lifetime-stagger", f"{LEAD_S // 4}s",
+                "--lifetime-stagger", f"{lead_s // 4}s",
                 '"${interface[@]}"',
             ],
         }  # fmt: skip

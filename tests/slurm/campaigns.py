@@ -1,0 +1,96 @@
+"""Campaigns on a devcluster: the command line, as a user types it there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from devclusters import DevCluster
+
+from synthfactory import artifacts
+from synthfactory.journal import STAGES, read_events
+
+# Workers of a 2-core machine, with room for torch and the evaluation.
+JOBS = (
+    "site=devcluster",
+    "cluster.max_gpu_jobs=2",
+    "cluster.max_cpu_jobs=2",
+    "cluster.cpu_job_memory_gb=2",
+    "cluster.gpu_job_memory_gb=2",
+)
+SMALL = ("evaluation=quick", "threads=1", "evaluation.max_rows=500", "evaluation.repeats=20")
+
+
+def synthfactory(*words: str) -> list[str]:
+    """The command that runs synthfactory with these words."""
+    return [sys.executable, "-m", "synthfactory", *words]
+
+
+def run_on(
+    devcluster: DevCluster, *words: str, timeout_s: float = 400, before: tuple[str, ...] = ()
+) -> list[dict[str, Any]]:
+    """Run a command to its end, as a client of the cluster; its outcomes as JSON."""
+    done = subprocess.run(
+        [*before, *synthfactory(*words, "--json")],
+        env=devcluster.env,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+    )
+    assert done.returncode in (0, 3), done.stderr[-4000:]
+    outcomes: list[dict[str, Any]] = json.loads(done.stdout[done.stdout.index("[\n") :])
+    return outcomes
+
+
+def submit(devcluster: DevCluster, *words: str) -> str:
+    """Submit one allocation; its job's number."""
+    done = subprocess.run(
+        synthfactory("submit", *words),
+        env=devcluster.env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def bytes_of(runs: Path) -> dict[str, str]:
+    """Digest of every file that must not depend on when, where and how often it was made."""
+    return {
+        f"{run.name}/{stage}/{name}": digest
+        for run in runs.glob("*-*")
+        for stage in STAGES
+        if artifacts.is_done(run / stage)
+        for name, digest in artifacts.read_done(run / stage)["files"].items()
+    }
+
+
+def events_of(runs: Path, stage: str, event: str) -> list[dict[str, Any]]:
+    """What happened to a stage, over all runs of a folder."""
+    return [
+        found
+        for run in runs.glob("*-*")
+        for found in read_events(run)
+        if (found["stage"], found["event"]) == (stage, event)
+    ]
+
+
+def wait_for_step(runs: Path, *, timeout_s: float = 120) -> Path:
+    """The checkpoint of a fit that has begun, once it is there."""
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        found = list(runs.glob("*/fit.checkpoint.safetensors"))
+        if found:
+            return found[0]
+        time.sleep(0.1)
+    raise AssertionError(f"expected a checkpoint within {timeout_s} s, found none")
+
+
+def no_debris(runs: Path) -> bool:
+    """Whether nothing half-written is left in the run folders."""
+    return not [path for path in runs.glob("*-*/**/*") if ".tmp" in path.name]
