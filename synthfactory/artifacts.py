@@ -188,6 +188,7 @@ def commit(
         write_json(work / DONE, manifest)
 
     first = publish(folder, write_and_list)
+    sweep(folder.parent, folder.name)
     manifest = read_done(folder)
     if not first and files:
         manifest["second"] = "equal" if manifest["files"] == files else "different"
@@ -229,6 +230,18 @@ def publish(folder: Path, write: Callable[[Path], None]) -> bool:
             return _rename_once(work, folder)
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def sweep(folder: Path, name: str = "") -> None:
+    """Remove what killed writers left half-written in a folder, of one name or of all.
+
+    Only for what is committed: a writer who is still alive loses its work, which nobody needs.
+    """
+    for left in folder.glob(f".{name}.*.tmp" if name else ".*.tmp"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def _rename_once(work: Path, folder: Path) -> bool:
