@@ -270,7 +270,9 @@ def perform(stage: str, run: Run, campaign: str | None = None) -> str:
                 run.folder / stage, lambda work: STAGES[stage](run, work, report), note=cost
             )
         second = manifest.get("second")
-        journal.write_event(run.folder, "committed", stage, attempt=attempt, second=second)
+        journal.write_event(
+            run.folder, "committed", stage, attempt=attempt, campaign=campaign, second=second
+        )
         journal.clear_failure(run.folder)
         if stage == "fit":
             run.forget_unfinished_fit()

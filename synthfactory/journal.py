@@ -29,6 +29,9 @@ PROGRESS_FILE = "progress.json"
 FAILURE_FILE = "failure.json"
 CURVE_FILE = "fit.losses.jsonl"
 EVENTS_FILE = "events.jsonl"
+# Below a folder of runs: what campaigns and their jobs wrote.
+CAMPAIGNS = ".campaigns"
+CAMPAIGN_FILE = "campaign.json"
 LOG_VARIABLE = "SYNTHFACTORY_LOG"
 MAX_STARTS = 3
 STALE_AFTER_S = 60.0
@@ -169,7 +172,7 @@ def begin_attempt(folder: Path, stage: str, *, campaign: str, step: int, **more:
         if event["stage"] != stage or event.get("campaign") != campaign:
             continue
         if event["event"] == "started":
-            starts = starts + 1 if event.get("step") == step else 1
+            starts = starts + 1 if event.get("step") == step else 0
         elif event["event"] in ("committed", "failed"):
             starts = 0
     if starts >= MAX_STARTS:

@@ -12,7 +12,14 @@ from typing import Any
 
 from synthfactory import artifacts
 from synthfactory.errors import OrderError
-from synthfactory.journal import ORDER_FILE, STAGES, read_failure, read_progress
+from synthfactory.journal import (
+    CAMPAIGN_FILE,
+    CAMPAIGNS,
+    ORDER_FILE,
+    STAGES,
+    read_failure,
+    read_progress,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,3 +90,9 @@ def _read_one(folder: Path) -> RunStatus:
         return RunStatus(run=name, state="interrupted", stage=reached, reasons=why)
     where = f"{progress.stage} {progress.fraction:.0%} {progress.detail}".rstrip()
     return RunStatus(run=name, state="running", stage=where)
+
+
+def read_campaigns(runs: Path) -> list[dict[str, Any]]:
+    """The submitted jobs of a folder of runs, latest first."""
+    found = [artifacts.read_json(path) for path in runs.glob(f"{CAMPAIGNS}/*/{CAMPAIGN_FILE}")]
+    return sorted(found, key=lambda campaign: -float(campaign["submitted_at"]))

@@ -135,6 +135,7 @@ def parser() -> argparse.ArgumentParser:
     status = _verb(verbs, "status", "what is done, running, refused, failed and why")
     status.add_argument("runs", type=Path, nargs="?", default=Path("runs"), help="folder of runs")
     status.add_argument("--json", action="store_true", help="as JSON on standard output")
+    status.add_argument("--prometheus", action="store_true", help="as metrics for Prometheus")
     status.set_defaults(verb=_lazily("status"))
 
     logs = _verb(verbs, "logs", "what happened to a run, and the end of its job's log")

@@ -14,12 +14,11 @@ from typing import Any
 from synthfactory import artifacts, journal
 from synthfactory.cli.compose import Settings
 from synthfactory.clusters import Allocation, Cluster, Site, Slurm, allocation_body, render
-from synthfactory.clusters.allocation import CAMPAIGNS
 from synthfactory.clusters.scripts import LEAD_S
 from synthfactory.errors import ClusterError, OrderError
+from synthfactory.journal import CAMPAIGN_FILE, CAMPAIGNS
 from synthfactory.run import Run
 
-CAMPAIGN_FILE = "campaign.json"
 SUBMIT_TIMEOUT_S = 120
 
 
@@ -120,12 +119,6 @@ def describe_jobs(cluster: Cluster, site: Site) -> list[str]:
             f"{request.cores_per_node} cores per node, {request.walltime_min} minutes{cost}"
         )
     return lines
-
-
-def campaigns(runs: Path) -> list[dict[str, Any]]:
-    """The submitted jobs of a folder of runs, latest first."""
-    found = [artifacts.read_json(path) for path in runs.glob(f"{CAMPAIGNS}/*/{CAMPAIGN_FILE}")]
-    return sorted(found, key=lambda campaign: -float(campaign["submitted_at"]))
 
 
 def log_lines(folder: Path, count: int) -> Iterator[str]:

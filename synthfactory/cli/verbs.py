@@ -203,9 +203,14 @@ def sample(arguments: argparse.Namespace) -> int:
 
 def status(arguments: argparse.Namespace) -> int:
     """List the runs of a folder, from their files alone."""
-    from synthfactory.status import read_status
+    from synthfactory.status import read_campaigns, read_status
 
     states = read_status(arguments.runs)
+    if arguments.prometheus:
+        from synthfactory.metrics import exposition
+
+        print(exposition(arguments.runs, states), end="")
+        return 0
     if arguments.json:
         _print_json([state.to_dict() for state in states])
         return 0
@@ -220,7 +225,13 @@ def status(arguments: argparse.Namespace) -> int:
             Text(state.stage),
             Text("\n".join(state.reasons)),
         )
-    console(stderr=False).print(table if states else Text(f"No runs in {arguments.runs}."))
+    screen = console(stderr=False)
+    screen.print(table if states else Text(f"No runs in {arguments.runs}."))
+    begun = {state.run for state in states}
+    for campaign in read_campaigns(arguments.runs):
+        waiting = [name for name in campaign["runs"] if name not in begun]
+        if waiting:
+            screen.print(Text(f"Job {campaign['job']}: {len(waiting)} run(s) have not begun yet."))
     return 0
 
 

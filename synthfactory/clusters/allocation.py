@@ -21,9 +21,9 @@ from synthfactory.clusters.ranks import (
 from synthfactory.clusters.settings import expect_count
 from synthfactory.clusters.sites import JobRequest, Site, allocation_request, lead_of
 from synthfactory.errors import ClusterError, OrderError
+from synthfactory.journal import CAMPAIGNS
 from synthfactory.workers import Connect
 
-CAMPAIGNS = ".campaigns"
 HEAR_TIMEOUT_S = 300.0
 
 

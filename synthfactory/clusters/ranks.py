@@ -145,10 +145,21 @@ class Exchange(Protocol):
 
 @contextlib.contextmanager
 def quiet_import() -> Iterator[None]:
-    """Import dask-jobqueue without its handler of Ctrl-C, which it sets when it is imported."""
+    """Import dask-jobqueue without its handler of Ctrl-C, which it sets when it is imported.
+
+    Raises
+    ------
+    ClusterError
+        When it is not installed.
+    """
     before = signal.getsignal(signal.SIGINT)
     try:
         yield
+    except ImportError as error:
+        raise ClusterError(
+            f"This cluster needs dask-jobqueue ({error}): pip install 'synthfactory[slurm]', or "
+            "'synthfactory[mpi]' for cluster=mpi."
+        ) from error
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from synthfactory import interruption
 from synthfactory.accounting.allocation import CPU_SHARE, GPU_SHARE
-from synthfactory.clusters.allocation import CAMPAIGNS
 from synthfactory.clusters.elastic import Elastic, Kind
 from synthfactory.clusters.gpus import JobGPUs
 from synthfactory.clusters.ranks import DEATH_TIMEOUT_S, quiet_import
@@ -21,6 +20,7 @@ from synthfactory.clusters.scripts import worker_preparation
 from synthfactory.clusters.settings import DASK, expect_count, tell_dashboard
 from synthfactory.clusters.sites import JobRequest, Site, lead_of, worker_request
 from synthfactory.errors import ClusterError, OrderError
+from synthfactory.journal import CAMPAIGNS
 from synthfactory.workers import Connect, Workers
 
 STEP_EVERY_S = 3.0
