@@ -27,6 +27,8 @@ from synthfactory.order import Order
 from synthfactory.paths import conf_dir
 
 GROUPS = ("dataset", "split", "generator", "evaluation", "policy", "cluster", "experiment")
+# Settings that say where to work, and nothing about what is made.
+WHERE = ("cluster", "site")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,23 @@ def one(words: Sequence[str], config_dir: Path | None) -> Settings:
     overrides = check(words, config_dir)
     with _explained(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return settings(compose("config", overrides=overrides))
+
+
+def cluster(words: Sequence[str], config_dir: Path | None) -> Local:
+    """The cluster that ``words`` describe; other settings would have no effect and are refused.
+
+    Raises
+    ------
+    OrderError
+        As `one`, and for a word about anything but where to work.
+    """
+    for word in words:
+        if "=" in word and _name(word).partition(".")[0] not in WHERE:
+            raise OrderError(
+                f"'{word}' changes no row that a fitted model draws; expected settings of "
+                f"{' and '.join(WHERE)}, such as cluster.n_workers=4."
+            )
+    return one(words, config_dir).cluster
 
 
 def many(words: Sequence[str], config_dir: Path | None) -> Any:
