@@ -2,7 +2,8 @@
 
     python benchmarks/generation.py                                    # 100 million rows of Adult
     python benchmarks/generation.py --rows 5_000_000 --workers 1 2
-    python benchmarks/generation.py --workers 1 4 cluster=slurm site=devcluster
+    python benchmarks/generation.py --workers 1 4 --setting cluster.max_cpu_jobs \\
+        --folder /shared cluster=slurm cluster.max_gpu_jobs=0 site=devcluster
 
 Fits a model of the embedded Adult table (or takes the run that ``--run`` names), draws rows with
 `synthfactory sample` as a user would type it, and compares the Merkle roots.  Then the same command
@@ -120,6 +121,7 @@ def main() -> None:
     parser.add_argument("--generator", choices=("tvae", "ctgan"), default="tvae")
     parser.add_argument("--run", type=Path, help="a run folder; default: fit a model now")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--setting", default="cluster.n_workers", help="what counts the workers")
     parser.add_argument("--folder", type=Path, help="where rows go for a while; all workers see it")
     parser.add_argument("settings", nargs="*", default=[], help="cluster=... site=...")
     options, rest = parser.parse_known_args()
@@ -129,7 +131,7 @@ def main() -> None:
         run = options.run or fitted(options.generator, folder / "run")
         timings = []
         for n_workers in options.workers:
-            words = [*settings, f"cluster.n_workers={n_workers}"]
+            words = [*settings, f"{options.setting}={n_workers}"]
             timings.append(drawn(run, folder / "rows", options.rows, words))
             shutil.rmtree(folder / "rows")
         disturbed = killed_and_continued(run, folder / "rows", options.rows, words)

@@ -727,6 +727,7 @@ def _distribute(
         progress.tell()
         workers.check()
         if interruption.asked():
+            interruption.spread()
             raise Interrupted(
                 f"Asked to stop; the parts in {output} are whole, and the same command goes on."
             )
