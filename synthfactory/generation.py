@@ -22,6 +22,8 @@ import functools
 import hashlib
 import importlib.metadata
 import io
+import platform
+import resource
 import shutil
 import time
 import uuid
@@ -33,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from synthfactory import artifacts, certification, generators, interruption, journal, seeds
+from synthfactory import artifacts, certification, generators, interruption, seeds
 from synthfactory.errors import (
     Interrupted,
     OrderError,
@@ -425,7 +427,8 @@ def make_part(
     if known is not None and _is_there(path, known):
         return known
     unfinished = path.with_name(f".{path.name}.{session}-{uuid.uuid4().hex}.tmp")
-    with _storage(path), journal.measured() as cost:
+    wall_s, cpu_s = time.monotonic(), time.process_time()
+    with _storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             rows, size, digest = _write_shards(plan, part, unfinished, threads)
@@ -433,7 +436,12 @@ def make_part(
             _commit(unfinished, path, record, known)
         finally:
             unfinished.unlink(missing_ok=True)
-        record["cost"] = cost()
+        record["cost"] = {
+            "wall_s": round(time.monotonic() - wall_s, 3),
+            "cpu_s": round(time.process_time() - cpu_s, 3),
+            "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "host": platform.node(),
+        }
         if known is None and _find_record(output, part) is None:
             artifacts.write_json(output / part.record, record)
     return record
