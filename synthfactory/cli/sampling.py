@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from rich.live import Live
 from rich.text import Text
 
+from synthfactory import interruption
 from synthfactory.cli import compose
 from synthfactory.cli.console import bar, console
 from synthfactory.clusters import Local
@@ -34,6 +36,7 @@ def sample_rows(arguments: argparse.Namespace) -> Generated:
     cluster = compose.cluster(arguments.settings, arguments.config_dir)
     workers = cluster.n_workers if isinstance(cluster, Local) else None
     alone = isinstance(cluster, Local) and (workers or len(os.sched_getaffinity(0))) == 1
+    interruption.listen(*interruption.EARLY_SIGNALS, signal.SIGTERM)
     with _watching(arguments.quiet) as watch:
         return generate(
             request,
