@@ -57,16 +57,24 @@ def digest_file(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def storage_errors(doing: str, path: Path) -> Iterator[None]:
-    """Turn operating-system errors into a `StorageError` that says what to do."""
+def storage_errors(doing: str, path: Path, *, setting: str = "paths.runs") -> Iterator[None]:
+    """Turn operating-system errors into a `StorageError` that says what to do.
+
+    Parameters
+    ----------
+    doing, path
+        What was being done to which path.
+    setting
+        What chooses the path.
+    """
     remedies = {
-        errno.ENOSPC: "the disk is full: free some space, or set paths.runs to another disk",
-        errno.EDQUOT: "the quota is used up: free some space, or set paths.runs elsewhere",
-        errno.EROFS: "the file system is read-only: set paths.runs to a writable folder",
-        errno.EACCES: "permission denied: set paths.runs to a folder that you may write to",
-        errno.EPERM: "permission denied: set paths.runs to a folder that you may write to",
-        errno.EEXIST: "a file stands where a folder is needed: set paths.runs to a folder",
-        errno.ENOTDIR: "part of the path is a file: set paths.runs to a folder",
+        errno.ENOSPC: f"the disk is full: free some space, or set {setting} to another disk",
+        errno.EDQUOT: f"the quota is used up: free some space, or set {setting} elsewhere",
+        errno.EROFS: f"the file system is read-only: set {setting} to a writable folder",
+        errno.EACCES: f"permission denied: set {setting} to a folder that you may write to",
+        errno.EPERM: f"permission denied: set {setting} to a folder that you may write to",
+        errno.EEXIST: f"a file stands where a folder is needed: set {setting} to a folder",
+        errno.ENOTDIR: f"part of the path is a file: set {setting} to a folder",
     }
     try:
         yield
@@ -108,6 +116,32 @@ def write_atomic(path: Path, data: bytes, *, mode: int | None = None) -> None:
         finally:
             temporary.unlink(missing_ok=True)
         _fsync_folder(path.parent)
+
+
+def place_once(temporary: Path, path: Path) -> bool:
+    """Give a written file its name, unless the name is taken; whether it got it.
+
+    The content is on the disk before the name is, and a file that has the name is never replaced.
+
+    Parameters
+    ----------
+    temporary
+        A whole file in the folder of ``path``; it stays under this name, too.
+    path
+        The name.
+    """
+    _fsync_file(temporary)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        # A file system without hard links, where only the moment between these two is open.
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS) or path.exists():
+            raise
+        temporary.rename(path)
+    _fsync_folder(path.parent)
+    return True
 
 
 def check_writable(folder: Path) -> None:

@@ -25,7 +25,7 @@ from synthfactory.generators import NeuralGenerator
 from synthfactory.journal import Progress, read_progress, write_event
 from synthfactory.order import Order
 from synthfactory.run import Outcome, Run
-from synthfactory.workers import Connect, Workers
+from synthfactory.workers import Connect, Workers, leave
 
 if TYPE_CHECKING:
     from distributed import Future
@@ -34,7 +34,6 @@ POLL_S = 0.5
 # After being asked to stop without a known deadline, the campaign waits so long for its workers.
 MAX_WAIT_S = 30.0
 LOST = "It was unfinished when Dask's scheduler was lost."
-LEAVE_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,7 +331,7 @@ def _fit_after(runs: Sequence[Run], at_once: int | None, campaign: str, elastic:
         factory.fit_together(runs, at_once, campaign)
     except Interrupted:
         if elastic:
-            _leave()
+            leave()
         raise
     except Exception:  # noqa: BLE001
         return "left to each run"
@@ -344,26 +343,9 @@ def _perform_after(run: Run, together: object, stage: str, campaign: str, elasti
         factory.perform(stage, run, campaign)
     except Interrupted:
         if elastic:
-            _leave()
+            leave()
         raise
     return run
-
-
-def _leave() -> None:
-    """Let this worker end, and have another one take the task.
-
-    Raises
-    ------
-    Reschedule
-        Always: the scheduler gives the task to somebody else.
-    """
-    from distributed import Reschedule, get_worker
-
-    worker = get_worker()
-    worker.loop.add_callback(worker.close_gracefully, restart=False, reason="asked to stop")
-    # The scheduler should know that this worker leaves before it looks for another.
-    time.sleep(LEAVE_S)
-    raise Reschedule
 
 
 def _in_words(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -38,5 +39,24 @@ class Workers:
     check: Callable[[], None] = lambda: None
 
 
+LEAVE_S = 1.0
+
 # Called with (number of orders, threads per order).
 Connect = Callable[[int, int], AbstractContextManager[Workers]]
+
+
+def leave() -> None:
+    """Let this worker end, and have another one take the task.
+
+    Raises
+    ------
+    Reschedule
+        Always: the scheduler gives the task to somebody else.
+    """
+    from distributed import Reschedule, get_worker
+
+    worker = get_worker()
+    worker.loop.add_callback(worker.close_gracefully, restart=False, reason="asked to stop")
+    # The scheduler should know that this worker leaves before it looks for another.
+    time.sleep(LEAVE_S)
+    raise Reschedule

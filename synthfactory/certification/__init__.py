@@ -8,6 +8,7 @@ from synthfactory.certification.keys import development_key as development_key
 from synthfactory.certification.keys import load_key as load_key
 from synthfactory.certification.keys import new_key as new_key
 from synthfactory.certification.manifest import build_manifest as build_manifest
+from synthfactory.certification.manifest import list_parts as list_parts
 from synthfactory.certification.policy import Policy as Policy
 from synthfactory.certification.policy import Rule as Rule
 from synthfactory.certification.policy import RuleOutcome as RuleOutcome

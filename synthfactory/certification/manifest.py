@@ -36,12 +36,26 @@ def build_manifest(folder: Path, schema: Schema) -> dict[str, Any]:
         }
         for path in paths
     ]
+    return list_parts(parts, schema)
+
+
+def list_parts(parts: Sequence[Mapping[str, Any]], schema: Schema) -> dict[str, Any]:
+    """The manifest of parts that are known already, without a look at the files.
+
+    Parameters
+    ----------
+    parts
+        For each its ``path``, ``rows``, ``size`` in bytes and ``sha256`` (64 hexadecimal digits),
+        in the order of the rows.
+    schema
+        As for `build_manifest`.
+    """
     published = publish_schema(schema)
     return {
         "version": VERSION,
         "schema": published,
         "schemaDigest": digest_json(published),
-        "parts": parts,
+        "parts": list(parts),
         "merkleRoot": merkle_root(parts),
     }
 

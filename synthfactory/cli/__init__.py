@@ -30,6 +30,17 @@ examples:
 The same command continues what was interrupted, and returns at once when all is done.
 """
 
+SAMPLE_HELP = """Draw more rows from a run's model: `synthfactory sample RUN --rows N`.
+
+examples:
+  synthfactory sample runs/RUN --rows 1_000_000
+  synthfactory sample runs/RUN --rows 1_000_000_000 cluster.n_workers=4 -o /scratch/rows
+  synthfactory sample runs/RUN --rows 50_000 --where sex=Female --where age=30..40
+
+The rows are Parquet files under data/, with their digests in manifest.json.  The same command
+continues what was interrupted; neither the number of workers nor the cluster changes a byte.
+"""
+
 
 SUBMIT_HELP = """Make synthetic data in one batch job: `synthfactory submit [setting=value ...]`.
 
@@ -112,8 +123,9 @@ def parser() -> argparse.ArgumentParser:
     inspect.add_argument("-o", "--output", type=Path, help="write here instead of the terminal")
     inspect.set_defaults(verb=_lazily("inspect"))
 
-    sample = _verb(verbs, "sample", "draw more rows from a run's model, resumable")
+    sample = _verb(verbs, "sample", "draw more rows from a run's model, resumable", SAMPLE_HELP)
     sample.add_argument("run", type=Path, help="a run folder")
+    sample.add_argument("settings", nargs="*", metavar="setting=value", help="where to work")
     sample.add_argument("--rows", type=_count, required=True, help="such as 1_000_000")
     sample.add_argument("--seed", type=_count, default=0, help="another seed draws other rows")
     sample.add_argument("-o", "--output", type=Path, help="default: RUN/samples/<rows>-s<seed>")
@@ -130,6 +142,11 @@ def parser() -> argparse.ArgumentParser:
         default="error",
         help="what to do when too few rows meet the conditions; warn keeps those that do",
     )
+    sample.add_argument(
+        "--config-dir", type=Path, help="a folder with your own cluster/, site/, ..."
+    )
+    sample.add_argument("--json", action="store_true", help="what came, as JSON on standard output")
+    sample.add_argument("-q", "--quiet", action="store_true", help="no progress")
     sample.set_defaults(verb=_lazily("sample"))
 
     status = _verb(verbs, "status", "what is done, running, refused, failed and why")

@@ -31,6 +31,8 @@ from synthfactory.paths import conf_dir
 from synthfactory.run import Run
 
 GROUPS = ("dataset", "split", "generator", "evaluation", "policy", "cluster", "site", "experiment")
+# Settings that say where to work, and nothing about what is made.
+WHERE = ("cluster", "site")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,24 @@ def one(words: Sequence[str], config_dir: Path | None) -> Settings:
     overrides = check(words, config_dir)
     with _explained(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return settings(compose("config", overrides=overrides))
+
+
+def place(words: Sequence[str], config_dir: Path | None) -> tuple[Cluster, Site]:
+    """Where ``words`` say to work; other settings would have no effect and are refused.
+
+    Raises
+    ------
+    OrderError
+        As `one`, and for a word about anything but where to work.
+    """
+    for word in words:
+        if "=" in word and _name(word).partition(".")[0] not in WHERE:
+            raise OrderError(
+                f"'{word}' changes no row that a fitted model draws; expected settings of "
+                f"{' and '.join(WHERE)}, such as cluster.n_workers=4."
+            )
+    there = one(words, config_dir)
+    return there.cluster, there.site
 
 
 def many(words: Sequence[str], config_dir: Path | None) -> Any:

@@ -68,7 +68,7 @@ def live_table(view: View) -> RichTable:
             table.add_row(Text(name), Text(f"{mark} {outcome.state}", style=colour), "", "")
         elif name in view.progress:
             seen = view.progress[name]
-            table.add_row(Text(name), stage_label(seen), _bar(seen.fraction), Text(seen.detail))
+            table.add_row(Text(name), stage_label(seen), bar(seen.fraction), Text(seen.detail))
         else:
             table.add_row(Text(name), Text("waiting", style="dim"), "", "")
     if len(names) > 30:
@@ -83,7 +83,8 @@ def stage_label(progress: Progress) -> str:
     return f"{progress.stage} {STAGES.index(progress.stage) + 1}/{len(STAGES)}"
 
 
-def _bar(fraction: float, width: int = 20) -> Text:
+def bar(fraction: float, width: int = 20) -> Text:
+    """A bar that is full at 1."""
     full = round(fraction * width)
     return Text("━" * full, style="cyan") + Text("━" * (width - full), style="dim")
 

@@ -1,74 +1,121 @@
-"""The verb `sample`: more rows from a committed model, a part per logical shard."""
+"""The verb `sample`: more rows from a committed model, on any cluster, with progress."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from synthfactory import generators, seeds
-from synthfactory.artifacts import is_done, read_done, read_json, storage_errors, write_json
+from rich.live import Live
+from rich.text import Text
+
+from synthfactory import interruption
+from synthfactory.cli import compose
+from synthfactory.cli.console import bar, console
+from synthfactory.clusters import Local
 from synthfactory.errors import OrderError
-from synthfactory.run import shards
+from synthfactory.generation import Advance, Generated, Request, Watch, generate
 
-ROWS_PER_SHARD = 131_072
-REQUEST_FILE = "request.json"
+_LINE_EVERY_S = 30.0
 
 
-def sample_parts(
-    run: Path,
-    output: Path,
-    *,
-    n_rows: int,
-    seed: int,
-    conditions: Mapping[str, str],
-    shortfall: str = "error",
-) -> tuple[int, int]:
-    """Write ``n_rows`` rows as Parquet parts under ``output``; return (written, kept).
-
-    A part that exists is whole, because parts are written atomically: repeating the command
-    continues.  The request is noted beside the parts, so that two requests never mix.
-
-    Raises
-    ------
-    OrderError
-        When ``run`` holds no fitted model, or ``output`` holds the rows of another request.
-    """
-    if not is_done(run / "fit"):
-        raise OrderError(
-            f"Expected a run folder with a fitted model, but {run} has none. "
-            "`synthfactory status` lists runs."
+def sample_rows(arguments: argparse.Namespace) -> Generated:
+    """Make what the parsed arguments ask for."""
+    request = Request(
+        run=arguments.run,
+        n_rows=arguments.rows,
+        seed=arguments.seed,
+        conditions=dict(_condition(text) for text in arguments.where),
+        shortfall=arguments.shortfall,
+    )
+    cluster, site = compose.place(arguments.settings, arguments.config_dir)
+    workers = cluster.n_workers if isinstance(cluster, Local) else None
+    alone = isinstance(cluster, Local) and (workers or len(os.sched_getaffinity(0))) == 1
+    interruption.listen(*interruption.EARLY_SIGNALS, signal.SIGTERM)
+    # Ranks that serve the client of their job do not come back from here.
+    with (
+        cluster.session(site, arguments.run.resolve().parent) as connect,
+        _watching(arguments.quiet) as watch,
+    ):
+        return generate(
+            request,
+            default_folder(arguments),
+            connect=None if alone else connect,
+            threads=workers,
+            watch=watch,
         )
-    request = {
-        "model": read_done(run / "fit")["files"],
-        "rows": n_rows,
-        "seed": seed,
-        "where": dict(conditions),
-        "shortfall": shortfall,
-    }
-    note = output / REQUEST_FILE
-    if note.exists() and read_json(note) != request:
-        raise OrderError(
-            f"{output} holds the rows of another request (see {REQUEST_FILE}): "
-            "choose another folder with -o."
-        )
-    model = generators.load_model(run / "fit" / "model")
-    model.sample(0, seed=0, conditions=conditions)
-    write_json(note, request)
-    written = kept = 0
-    for shard in shards(n_rows, ROWS_PER_SHARD):
-        path = output / shard.path
-        if path.exists():
-            kept += 1
-            continue
-        with storage_errors("write", path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            model.sample(
-                shard.n_rows,
-                seed=seeds.derive(seed, "more rows"),
-                shard=shard.index,
-                first_row=shard.first_row,
-                conditions=conditions or None,
-                shortfall=shortfall,
-            ).write_parquet(path)
-        written += 1
-    return written, kept
+
+
+def default_folder(arguments: argparse.Namespace) -> Path:
+    """Where the rows go: ``-o``, or below the run."""
+    name = f"{arguments.rows}-s{arguments.seed}"
+    folder: Path = arguments.output or arguments.run / "samples" / name
+    return folder
+
+
+def in_words(advance: Advance) -> str:
+    """How far a request is, as one line."""
+    words = [
+        f"{advance.parts_done:,}/{advance.n_parts:,} parts",
+        f"{advance.rows_done:,} rows",
+    ]
+    if advance.rows_made:
+        words.append(f"{advance.rows_per_s:,.0f} rows/s")
+    if advance.left_s:
+        words.append(f"{_duration(advance.left_s)} left")
+    return ", ".join(words)
+
+
+@contextmanager
+def _watching(quiet: bool) -> Iterator[Watch]:
+    """Show how far it is: live on a terminal, a line now and then elsewhere."""
+    screen = console()
+    if quiet:
+        yield lambda advance: None
+    elif screen.is_terminal and not os.environ.get("CI"):
+        with Live(console=screen, refresh_per_second=4, transient=True) as live:
+            yield lambda advance: live.update(
+                bar(_fraction(advance)) + Text(f"  {in_words(advance)}")
+            )
+    else:
+        yield SparseLines()
+
+
+class SparseLines:
+    """Prints a line at the beginning and the end, and twice a minute between them."""
+
+    def __init__(self) -> None:
+        self._told_s = -_LINE_EVERY_S
+
+    def __call__(self, advance: Advance) -> None:
+        now_s = time.monotonic()
+        last = advance.parts_done == advance.n_parts
+        if last or now_s - self._told_s >= _LINE_EVERY_S:
+            self._told_s = now_s
+            print(
+                f"[{_duration(advance.seconds)}] {_fraction(advance):.0%}, {in_words(advance)}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def _fraction(advance: Advance) -> float:
+    return advance.parts_done / advance.n_parts if advance.n_parts else 1.0
+
+
+def _duration(seconds: float) -> str:
+    whole = int(seconds)
+    hours = f"{whole // 3600}:" if whole >= 3600 else ""
+    return f"{hours}{whole % 3600 // 60:02d}:{whole % 60:02d}"
+
+
+def _condition(text: str) -> tuple[str, str]:
+    column, separator, value = text.partition("=")
+    if not separator:
+        raise OrderError(f"--where: expected COLUMN=VALUE, got '{text}'.")
+    return column, value

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from synthfactory import artifacts, certification, interruption
 from synthfactory.cli.console import MARKS, ask_passphrase, console, tell, watching
-from synthfactory.errors import Interrupted, OrderError, ReleaseError
+from synthfactory.errors import Interrupted, ReleaseError
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -182,22 +182,22 @@ def inspect(arguments: argparse.Namespace) -> int:
 
 
 def sample(arguments: argparse.Namespace) -> int:
-    """Draw rows from a run's model, a Parquet part per logical shard; parts that exist are kept."""
-    from synthfactory.cli.sampling import sample_parts
+    """Draw rows from a run's model; parts that exist are kept."""
+    from synthfactory.cli.sampling import sample_rows
 
-    conditions = dict(_condition(text) for text in arguments.where)
-    name = f"{arguments.rows}-s{arguments.seed}"
-    output = arguments.output or arguments.run / "samples" / name
-    written, kept = sample_parts(
-        arguments.run,
-        output,
-        n_rows=arguments.rows,
-        seed=arguments.seed,
-        conditions=conditions,
-        shortfall=arguments.shortfall,
-    )
-    console().print(Text(f"{written} parts written, {kept} were there: {output}"))
-    console().print(Text("These rows were not evaluated: no certificate covers them."))
+    made = sample_rows(arguments)
+    if arguments.json:
+        _print_json(made.to_dict())
+    else:
+        screen = console()
+        screen.print(
+            Text(
+                f"{made.n_rows:,} rows in {made.n_parts} parts ({made.written} parts written, "
+                f"{made.kept} were there): {made.folder}"
+            )
+        )
+        screen.print(Text(f"    root    {made.merkle_root}"))
+        screen.print(Text("These rows were not evaluated: no certificate covers them."))
     return 0
 
 
@@ -277,13 +277,6 @@ def policy_explain(arguments: argparse.Namespace) -> int:
     """Say what a policy asks, and why."""
     print(certification.load_policy(arguments.name).explain())
     return 0
-
-
-def _condition(text: str) -> tuple[str, str]:
-    column, separator, value = text.partition("=")
-    if not separator:
-        raise OrderError(f"--where: expected COLUMN=VALUE, got '{text}'.")
-    return column, value
 
 
 def _print_json(value: Any) -> None:

@@ -137,8 +137,8 @@ class Rows:
 
     @staticmethod
     def cat(parts: list[Rows]) -> Rows:
-        """Rows one below the other."""
+        """Rows one below the other; each column lies in one piece, as networks draw it."""
         return Rows(
-            scalars_BM=torch.cat([part.scalars_BM for part in parts]),
-            codes_BS=torch.cat([part.codes_BS for part in parts]),
+            scalars_BM=torch.cat([part.scalars_BM.t() for part in parts], dim=1).t(),
+            codes_BS=torch.cat([part.codes_BS.t() for part in parts], dim=1).t(),
         )

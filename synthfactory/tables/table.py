@@ -17,12 +17,11 @@ import pyarrow.parquet as pq
 
 from synthfactory.artifacts import write_atomic
 from synthfactory.errors import SchemaError
+from synthfactory.tables.parquet import ROW_GROUP, parquet_settings
 from synthfactory.tables.schema import Schema
 
 if TYPE_CHECKING:
     import pandas as pd
-
-ROW_GROUP = 131_072
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,10 +106,8 @@ class Table:
         pq.write_table(
             self.data.replace_schema_metadata(None).combine_chunks(),
             buffer,
-            compression="zstd",
             row_group_size=ROW_GROUP,
-            store_schema=True,
-            version="2.6",
+            **parquet_settings(self.schema),
         )
         return buffer.getvalue()
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from synthfactory.cli import compose
+from synthfactory.clusters import Local
 from synthfactory.errors import OrderError
 from synthfactory.generators import CTGAN, TVAE
 from synthfactory.paths import conf_dir
@@ -89,3 +90,11 @@ def test_own_configuration_folder_joins(tmp_path: Path) -> None:
 def test_configuration_folder_that_is_none_is_explained(tmp_path: Path) -> None:
     with pytest.raises(OrderError, match="expected a folder"):
         compose.one([], tmp_path / "absent")
+
+
+def test_cluster_alone_is_composed_and_other_settings_are_refused() -> None:
+    assert compose.cluster(["cluster.n_workers=3"], None) == Local(n_workers=3)
+    with pytest.raises(OrderError, match="changes no row that a fitted model draws"):
+        compose.cluster(["cluster.n_workers=3", "generator.epochs=5"], None)
+    with pytest.raises(OrderError, match="did you mean 'local'"):
+        compose.cluster(["cluster=locl"], None)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
+import re
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,9 +22,11 @@ from synthfactory.tables import (
     Encoder,
     Schema,
     Table,
+    parquet_settings,
     quality_report,
     split_report,
 )
+from synthfactory.tables.pseudonyms import pseudonyms
 
 LEVELS = ("a", "b", "c")
 SCHEMA = Schema(
@@ -110,6 +115,45 @@ def test_identifiers_are_fresh_in_every_shard_and_depend_on_the_seed() -> None:
     assert len(ids(0, 0) | ids(0, 50)) == 100
     assert ids(0, 0) == ids(0, 0)
     assert not ids(0, 0) & ids(1, 0)
+
+
+def test_no_text_identifier_is_given_twice_however_far_the_rows_are_apart() -> None:
+    column = Column(name="id", kind="identifier", dtype="string")
+    firsts = [0, 2**31, 2**40 - 25_000, 10**12, 2**53 - 50_001]
+    drawn = [pseudonyms(column, 50_000, seed=0, first_row=first).to_pylist() for first in firsts]
+    every = [name for names in drawn for name in names]
+    assert len(set(every)) == len(every)
+    assert all(re.fullmatch("syn-[a-z2-7]{16}", name) for name in every[::1000])
+
+
+def test_identifiers_do_not_depend_on_where_a_shard_begins() -> None:
+    column = Column(name="id", kind="identifier", dtype="large_string")
+    whole = pseudonyms(column, 100, seed=3, first_row=50)
+    pieces = [pseudonyms(column, 10, seed=3, first_row=first) for first in range(50, 150, 10)]
+    assert pa.concat_arrays(pieces).equals(whole)
+    assert whole.type == pa.large_string()
+
+
+def test_columns_of_few_values_are_dictionaries_and_wide_integers_differences() -> None:
+    wide = Column(name="w", kind="numerical", dtype="int64", minimum=0, maximum=1e6, decimals=0)
+    real = Column(name="r", kind="numerical", dtype="double", minimum=0, maximum=1)
+    unknown = Column(name="u", kind="numerical", dtype="int8")
+    named = Column(name="n", kind="identifier", dtype="int32")
+    schema = Schema(columns=(*SCHEMA.columns, wide, real, unknown, named))
+    chosen = parquet_settings(schema)
+    assert set(chosen["use_dictionary"]) >= {"level", "flag", "day"}
+    assert not {"w", "r", "u", "n", "id"} & set(chosen["use_dictionary"])
+    assert set(chosen["column_encoding"]) >= {"w", "u"}
+    assert "r" not in chosen["column_encoding"]
+    rows = pa.table(
+        {
+            "w": pa.array([5, 10**6, None], pa.int64()),
+            "r": [0.1, None, 1.0],
+            "u": pa.array([1, 2, -3], pa.int8()),
+        }
+    )
+    table = Table(data=rows, schema=Schema(columns=(wide, real, unknown)))
+    assert pq.read_table(io.BytesIO(table.to_parquet_bytes())).equals(rows)
 
 
 def test_unknown_level_cannot_be_encoded() -> None:
