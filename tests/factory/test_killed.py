@@ -118,7 +118,7 @@ def test_terminated_command_stops_where_it_can_go_on(people_csv: Path, tmp_path:
 
 FULL = """
     set -eu
-    mount -t tmpfs -o size=600k tmpfs "$1"
+    mount -t tmpfs -o size=200k tmpfs "$1"
     shift
     "$@" && exit 9
     code=$?
