@@ -1,0 +1,116 @@
+"""What a command would do, and orders that are read back from the folders of their runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from synthfactory import artifacts
+from synthfactory.cli import compose, main, plans
+from synthfactory.errors import OrderError
+from synthfactory.factory import perform
+from synthfactory.run import Run
+
+
+def words(people_csv: Path, runs: Path, *more: str) -> list[str]:
+    return [f"dataset.path={people_csv}", f"paths.runs={runs}", "generator=independent", *more]
+
+
+def plan_of(people_csv: Path, runs: Path, *more: str) -> plans.Plan:
+    (plan,) = plans.plan([compose.one(words(people_csv, runs, *more), None)])
+    return plan
+
+
+def test_plan_says_what_is_new_and_how_it_differs(people_csv: Path, tmp_path: Path) -> None:
+    first = plan_of(people_csv, tmp_path)
+    assert first.state == "new"
+    assert first.missing == ("split", "fit", "sample", "evaluate", "decide")
+    assert first.reasons == ("Nothing of this dataset and generator was made here yet.",)
+    settings = compose.one(words(people_csv, tmp_path), None)
+    run = Run.open(settings.order, settings.runs)
+    perform("split", run)
+    begun = plan_of(people_csv, tmp_path)
+    assert (begun.state, begun.cached) == ("continue", ("split",))
+    other = plan_of(people_csv, tmp_path, "seed=4", "rows=100")
+    assert other.state == "new"
+    assert other.reasons == (f"Unlike {run.folder.name}:", "rows: None -> 100", "seed: 0 -> 4")
+    assert not (tmp_path / other.run).exists()
+
+
+def test_plan_notices_another_table(people_csv: Path, tmp_path: Path) -> None:
+    table = tmp_path / "people.csv"
+    shutil.copy(people_csv, table)
+    runs = tmp_path / "runs"
+    settings = compose.one(words(table, runs), None)
+    perform("split", Run.open(settings.order, runs))
+    table.write_text("\n".join(people_csv.read_text().splitlines()[:2000]) + "\n")
+    assert "the table's content changed" in plan_of(table, runs).reasons
+
+
+def test_plan_of_a_sweep_says_what_jobs_ask_for(
+    people_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(
+        [
+            "plan", "--multirun", "--json", *words(people_csv, tmp_path, "seed=0,1"),
+            "cluster=slurm", "site=lumi_g", "cluster.account=project_1", "cluster.max_gpu_jobs=3",
+        ]
+    )  # fmt: skip
+    assert code == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [run["state"] for run in told["runs"]] == ["new", "new"]
+    assert told["jobs"][0].startswith("0 to 3 GPU jobs on LUMI-G: 1 node(s), 1 GPU(s)")
+
+
+def test_orders_are_read_back_from_their_folders(people_csv: Path, tmp_path: Path) -> None:
+    settings = compose.one(
+        words(people_csv, tmp_path, "generator=ctgan", "policy=strict", "seed=3"), None
+    )
+    run = Run.open(settings.order, tmp_path)
+    perform("split", run)
+    (found,) = compose.unfinished(tmp_path, ["cluster.n_workers=1"], None)
+    assert found.order == settings.order
+    assert Run.open(found.order, tmp_path).folder == run.folder
+    document = artifacts.read_json(run.folder / "order.json")
+    document["order"]["generator"]["_target_"] = "os.system"
+    with pytest.raises(OrderError, match="not trusted"):
+        compose.order_of(document, ("synthfactory.",))
+
+
+def test_resume_takes_nothing_that_changes_the_orders(people_csv: Path, tmp_path: Path) -> None:
+    with pytest.raises(OrderError, match="would change the orders"):
+        compose.unfinished(tmp_path, ["generator.epochs=3"], None)
+    with pytest.raises(OrderError, match="no folder"):
+        compose.unfinished(tmp_path / "none", [], None)
+
+
+def test_submit_prints_the_script_without_submitting(
+    people_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    account = "cluster.account=project_1"
+    code = main(
+        ["submit", "--show", "site=lumi_g", account, *words(people_csv, tmp_path, "seed=0,1")]
+    )
+    assert code == 0
+    script = capsys.readouterr().out
+    assert "#SBATCH --account=project_1" in script
+    assert "seed=0,1" in script
+    assert not list(tmp_path.glob("*.sbatch"))
+
+
+def test_submit_is_for_allocations(people_csv: Path, tmp_path: Path) -> None:
+    assert main(["submit", "--show", "cluster=slurm", *words(people_csv, tmp_path)]) == 2
+
+
+def test_submit_without_a_batch_system_says_so(
+    people_csv: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["submit", *words(people_csv, tmp_path / "runs")]) == 1
+    assert "There is no sbatch here" in capsys.readouterr().err
