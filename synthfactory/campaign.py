@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from synthfactory import artifacts, factory, interruption
 from synthfactory.certification import IssuerKey
-from synthfactory.errors import Interrupted, SynthfactoryError
+from synthfactory.errors import Interrupted, OrderError, SynthfactoryError
 from synthfactory.generators import NeuralGenerator
 from synthfactory.journal import Progress, read_progress, write_event
 from synthfactory.order import Order
@@ -279,12 +279,24 @@ def _submit(
 
 
 def _asks(workers: Workers, stage: str, run: Run) -> dict[str, float] | None:
-    """The Dask resources that a task needs."""
+    """The Dask resources that a task needs.
+
+    Raises
+    ------
+    OrderError
+        When no worker has that many GPUs.
+    """
     generator = run.order.generator
     learns = stage == "fit" and isinstance(generator, NeuralGenerator)
     if not learns or run.order.device == "cpu" or not workers.on_gpu:
         return dict(workers.on_cpu) or None
     n_gpus = generator.ranks if isinstance(generator, NeuralGenerator) else 1
+    if n_gpus > workers.gpus_per_worker:
+        raise OrderError(
+            f"generator.ranks={n_gpus}: expected at most the GPUs of one worker, which are "
+            f"{workers.gpus_per_worker} here: use cluster=slurm with "
+            f"cluster.gpus_per_worker={n_gpus}, or fewer ranks."
+        )
     return {name: n_gpus * each for name, each in workers.on_gpu.items()}
 
 

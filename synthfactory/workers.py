@@ -23,6 +23,8 @@ class Workers:
     on_gpu, on_cpu
         Dask resources that a task asks for when it can use a GPU, and when it cannot; empty where
         workers are all alike.
+    gpus_per_worker
+        GPUs of one worker, where tasks ask for them.
     places
         How many GPUs work at a time; None to ask the workers that are there.
     elastic
@@ -34,6 +36,7 @@ class Workers:
     client: Client
     on_gpu: Mapping[str, float] = field(default_factory=dict)
     on_cpu: Mapping[str, float] = field(default_factory=dict)
+    gpus_per_worker: int = 1
     places: int | None = None
     elastic: bool = False
     check: Callable[[], None] = lambda: None

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from distributed import Security
 
 SCHEDULER, CLIENT = 0, 1
+# The first core beside each GPU of a node, where its numbering is unusual.
+GPU_CORES_VARIABLE = "SYNTHFACTORY_GPU_CORES"
 # A worker without its scheduler, and a scheduler without work, end after so long.
 DEATH_TIMEOUT_S = 120
 IDLE_TIMEOUT_S = 600
@@ -85,10 +87,14 @@ class Duty:
     ----------
     gpus
         The GPUs that it uses, and the ``variable`` that says so; none for a worker on processors.
+    cores
+        The processor cores beside its GPU, where the site says which these are; empty for no
+        binding.
     """
 
     variable: str = VISIBLE[0]
     gpus: tuple[str, ...] = ()
+    cores: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, rank: Rank) -> Duty:
@@ -99,13 +105,30 @@ class Duty:
         variable, gpus = visible_gpus()
         if len(gpus) == 1 and os.environ.get("SLURM_GPUS_PER_TASK") == "1":
             return cls(variable=variable, gpus=tuple(gpus))
-        return cls(variable=variable, gpus=tuple(gpus[rank.place : rank.place + 1]))
+        mine = tuple(gpus[max(0, rank.place) : rank.place + 1])
+        return cls(
+            variable=variable,
+            gpus=mine,
+            cores=_cores_beside(rank.place) if mine else frozenset(),
+        )
 
     def take(self, models_per_gpu: int) -> None:
         """Let this process and its children see these GPUs alone, and account for their shares."""
         os.environ[GPU_SHARE] = f"1/{models_per_gpu}"
         if self.variable in os.environ or self.gpus:
             os.environ[self.variable] = ",".join(self.gpus)
+        if self.cores:
+            os.sched_setaffinity(0, self.cores)
+
+
+def _cores_beside(gpu: int) -> frozenset[int]:
+    """The cores beside a GPU of a whole node, as far as this process may use them."""
+    firsts = os.environ.get(GPU_CORES_VARIABLE, "").split(",")
+    if gpu >= len(firsts) or not firsts[gpu].isdigit():
+        return frozenset()
+    count = int(os.environ.get("SLURM_CPUS_PER_TASK") or 1)
+    wanted = range(int(firsts[gpu]), int(firsts[gpu]) + count)
+    return frozenset(wanted) & os.sched_getaffinity(0)
 
 
 def worker_options(duty: Duty, models_per_gpu: int, memory_limit_gb: float) -> dict[str, Any]:

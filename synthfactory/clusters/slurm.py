@@ -258,7 +258,12 @@ class Slurm:
         on_gpu = {"GPU": 1 / self.models_per_gpu} if "gpu" in specs else {}
         on_cpu = {"CPU": 1.0} if "cpu" in specs else {"GPU": 1 / self.models_per_gpu}
         places = self.max_gpu_jobs if "gpu" in specs else 0
-        return {"on_gpu": on_gpu, "on_cpu": on_cpu, "places": places}
+        return {
+            "on_gpu": on_gpu,
+            "on_cpu": on_cpu,
+            "places": places,
+            "gpus_per_worker": self.gpus_per_worker,
+        }
 
     def _kinds(
         self, cluster: Any, specs: dict[str, dict[str, Any]], sizes: dict[str, int]
