@@ -14,7 +14,7 @@ import pytest
 
 from synthfactory import interruption
 from synthfactory.errors import Interrupted, OrderError
-from synthfactory.generators import TVAE, step_of
+from synthfactory.generators import TVAE, Progress, fit_tables, step_of
 from synthfactory.tables import Table, read_table
 
 
@@ -77,11 +77,9 @@ def test_signal_only_sets_a_flag() -> None:
 def test_fit_that_is_asked_to_stop_goes_on_to_the_same_bytes(people: Table, tmp_path: Path) -> None:
     spec, checkpoint = TVAE(epochs=6), tmp_path / "checkpoint"
     expected = spec.fit(people, seed=1, threads=1)
-    reached = []
 
-    def ask_half_way(progress: object) -> None:
-        if getattr(progress, "step", 0) >= 20 and not reached:
-            reached.append(progress)
+    def ask_half_way(progress: Progress) -> None:
+        if progress.step >= 20:
             interruption.ask()
 
     with pytest.raises(Interrupted, match=r"goes on from step \d+"):
@@ -91,3 +89,24 @@ def test_fit_that_is_asked_to_stop_goes_on_to_the_same_bytes(people: Table, tmp_
     model = spec.fit(people, seed=1, threads=1, checkpoint=checkpoint)
     for name, value in expected.weights.items():
         assert value.equal(model.weights[name]), name
+
+
+def test_ensemble_that_is_asked_to_stop_goes_on_to_the_same_bytes(
+    people: Table, tmp_path: Path
+) -> None:
+    spec, checkpoint = TVAE(epochs=6), tmp_path / "checkpoint"
+    tables, seeds = [people, people], [1, 2]
+    expected = fit_tables(spec, tables, seeds, threads=1)
+
+    def ask_half_way(progress: Progress) -> None:
+        if progress.step >= 20:
+            interruption.ask()
+
+    with pytest.raises(Interrupted):
+        fit_tables(spec, tables, seeds, threads=1, callback=ask_half_way, checkpoint=checkpoint)
+    assert step_of(checkpoint) >= 20
+    interruption.forget()
+    resumed = fit_tables(spec, tables, seeds, threads=1, checkpoint=checkpoint)
+    for before, after in zip(expected, resumed, strict=True):
+        for name, value in before.weights.items():
+            assert value.equal(after.weights[name]), name

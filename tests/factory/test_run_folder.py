@@ -46,6 +46,13 @@ def test_no_synthetic_row_repeats_a_real_one(certified_run: Path, people_csv: Pa
     assert len(both) <= 0.01 * len(drawn)
 
 
+def test_run_has_few_files(certified_run: Path) -> None:
+    """Big machines count files: one to two million for all users of a project."""
+    parts = len(list(certified_run.rglob("*.parquet")))
+    others = [path for path in certified_run.rglob("*") if path.is_file()]
+    assert len(others) - parts <= 40
+
+
 def test_every_stage_lists_the_digests_of_its_files(certified_run: Path) -> None:
     for stage in STAGES:
         assert is_done(certified_run / stage)

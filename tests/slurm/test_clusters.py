@@ -64,6 +64,21 @@ def test_jobs_that_come_and_go(
     assert Path(split["log"]).exists()
 
 
+def test_two_models_share_a_gpu(devcluster: DevCluster, people_csv: Path, tmp_path: Path) -> None:
+    devcluster.reset()
+    runs = tmp_path / "runs"
+    run_on(
+        devcluster, "run", "--multirun", "cluster=slurm", *JOBS, *order(people_csv, runs),
+        "seed=0,1", "generator.epochs=150", "cluster.max_gpu_jobs=1", "cluster.models_per_gpu=2",
+        "cluster.models_per_fit=1",
+    )  # fmt: skip
+    starts = events_of(runs, "fit", "started")
+    ends = events_of(runs, "fit", "committed")
+    assert len({event["job"] for event in starts}) == 1
+    assert [event["gpus"] for event in starts] == [0.5, 0.5]
+    assert max(event["at"] for event in starts) < min(event["at"] for event in ends)
+
+
 def test_one_allocation_over_two_nodes(
     devcluster: DevCluster, people_csv: Path, tmp_path: Path, local: dict[str, str]
 ) -> None:
