@@ -22,7 +22,7 @@ from synthfactory import artifacts, factory, interruption
 from synthfactory.certification import IssuerKey
 from synthfactory.errors import Interrupted, OrderError, SynthfactoryError
 from synthfactory.generators import NeuralGenerator
-from synthfactory.journal import Progress, read_progress, write_event
+from synthfactory.journal import Progress, read_events, read_progress, write_event
 from synthfactory.order import Order
 from synthfactory.run import Outcome, Run
 from synthfactory.workers import Connect, Workers, leave
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 POLL_S = 0.5
 # After being asked to stop without a known deadline, the campaign waits so long for its workers.
 MAX_WAIT_S = 30.0
+# How often a job may be queued again without a stage that begins.
+MAX_LIVES = 3
 LOST = "It was unfinished when Dask's scheduler was lost."
 
 
@@ -79,8 +81,8 @@ def run_campaign(
     Returns
     -------
     list of Outcome
-        A run that was asked to stop is ``interrupted``; it has failed if the whole campaign made
-        no step forward, so that whoever repeats it does not do so for ever.
+        A run that was asked to stop is ``interrupted``; it has failed if the campaign's job was
+        queued several times and never began a stage, so that this does not go on for ever.
 
     Raises
     ------
@@ -103,12 +105,13 @@ def run_campaign(
         # Ranks of one fit take every GPU of their machine: such orders are made one by one.
         at_once = 1 if any(_has_ranks(run) for run in todo) else len(todo)
         before = _marks(todo)
+        campaign = os.environ.get("SLURM_JOB_ID") or uuid.uuid4().hex[:12]
         with connect(at_once, threads) as workers:
-            last = _submit(workers, todo, models_per_fit)
+            last = _submit(workers, todo, models_per_fit, campaign)
             work = _Work(workers, last, issuer, dict(ended), tuple(distinct.values()))
             for outcome in work.outcomes(todo, watch):
                 ended[outcome.run] = outcome
-        if _marks(todo) == before:
+        if _marks(todo) == before and all(_never_began(run, campaign) for run in todo):
             ended = {name: _without_progress(outcome) for name, outcome in ended.items()}
     watch(View(runs=tuple(distinct.values()), outcomes=ended))
     return [ended[run.folder.name] for run in plan]
@@ -128,6 +131,17 @@ def _marks(runs: Sequence[Run]) -> list[tuple[int, int]]:
     ]
 
 
+def _never_began(run: Run, campaign: str) -> bool:
+    """Whether a job was queued again and again without beginning a stage of the run."""
+    lives = 0
+    for event in read_events(run.folder):
+        if event["event"] == "started":
+            lives = 0
+        elif event["event"] == "queued" and event.get("campaign") == campaign:
+            lives += 1
+    return lives >= MAX_LIVES
+
+
 def _without_progress(outcome: Outcome) -> Outcome:
     if outcome.state != "interrupted":
         return outcome
@@ -135,7 +149,9 @@ def _without_progress(outcome: Outcome) -> Outcome:
         "Nothing was reached before the time was up: repeating would not help. Ask for a longer "
         "time limit (cluster.walltime_min), or make the stages shorter."
     )
-    return dataclasses.replace(outcome, state="failed", reasons=(why, *outcome.reasons))
+    return dataclasses.replace(
+        outcome, state="failed", reasons=(why, *outcome.reasons), failure_code=1
+    )
 
 
 class _Work:
@@ -226,7 +242,7 @@ class _Work:
 
 
 def _submit(
-    workers: Workers, todo: Sequence[Run], models_per_fit: int | None
+    workers: Workers, todo: Sequence[Run], models_per_fit: int | None, campaign: str
 ) -> dict[str, Future[Run]]:
     """Chain the stages of every run; earlier runs of a campaign go first.
 
@@ -235,7 +251,6 @@ def _submit(
     to the workers once: each stage gives it to the next.
     """
     client = workers.client
-    campaign = os.environ.get("SLURM_JOB_ID") or uuid.uuid4().hex[:12]
     last: dict[str, Future[Run]] = {}
     pins: list[str] = []
     n_places = workers.places
@@ -377,5 +392,5 @@ def _wait_for_any(futures: Sequence[Future[Run]]) -> None:
 
     try:
         wait(futures, timeout=POLL_S, return_when="FIRST_COMPLETED")
-    except (DaskTimeout, TimeoutError):
+    except (DaskTimeout, TimeoutError, CancelledError):
         return

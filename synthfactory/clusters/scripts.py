@@ -65,7 +65,19 @@ export SYNTHFACTORY_LEAD_S={lead_s}
 export SRUN_CPUS_PER_TASK=${{SLURM_CPUS_PER_TASK:-1}}
 export SLURM_EXPORT_ENV=ALL
 
-trap 'interrupted=yes; touch "$SYNTHFACTORY_STOP_FILE"' USR1 TERM
+# shellcheck disable=SC2329 # called by the traps
+# SLURM sends the early signal up to a minute too early: then the deadline is what counts.  One that
+# comes at another time, or a termination, is a preemption.
+signalled() {{
+    interrupted=yes
+    left=$((${{SYNTHFACTORY_DEADLINE:-0}} - $(date +%s)))
+    if [ "$1" = USR1 ] && [ "$left" -gt {lead_s} ] && [ "$left" -le $(({lead_s} + 75)) ]; then
+        return
+    fi
+    touch "$SYNTHFACTORY_STOP_FILE"
+}}
+trap 'signalled USR1' USR1
+trap 'signalled TERM' TERM
 
 # Rank 0 is the scheduler, rank 1 the client, whose exit code counts: srun returns the largest one.
 # shellcheck disable=SC2016

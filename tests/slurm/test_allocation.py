@@ -73,15 +73,28 @@ def test_job_with_work_left_is_queued_again_until_it_is_done(
     assert sorted(path.name for path in control.iterdir()) == ["exit.0", "exit.1", "exit.2"]
 
 
-def test_early_signal_becomes_the_stop_file_and_the_client_ends_in_its_own_time(
+def test_early_signal_that_comes_too_early_leaves_it_to_the_deadline(
+    devcluster: DevCluster, submit: SUBMIT, tmp_path: Path
+) -> None:
+    job = submit(AS_CLIENT + "sleep 12; exit 0", walltime_min=3, signal_lead_s=150)
+    devcluster.wait(job, "RUNNING", timeout_s=30)
+    time.sleep(6)
+    devcluster.run("scancel", "--batch", "--signal=USR1", job)
+    assert devcluster.wait(job, ENDED, timeout_s=90) == "COMPLETED"
+    assert not (tmp_path / "all runs" / ".campaigns" / job / "stop.0").exists()
+
+
+def test_preemption_becomes_the_stop_file_and_the_client_ends_in_its_own_time(
     devcluster: DevCluster, submit: SUBMIT, tmp_path: Path
 ) -> None:
     job = submit(
         AS_CLIENT + 'until [ -e "$SYNTHFACTORY_STOP_FILE" ]; do sleep 0.2; done\n'
         "sleep 2; echo stopped >>seen; exit 0",
-        walltime_min=1,
-        signal_lead_s=40,
+        walltime_min=10,
     )
+    devcluster.wait(job, "RUNNING", timeout_s=30)
+    time.sleep(3)
+    devcluster.run("scancel", "--batch", "--signal=USR1", job)
     assert devcluster.wait(job, ENDED, timeout_s=90) == "COMPLETED"
     assert (tmp_path / "seen").read_text() == "stopped\n"
     assert (tmp_path / "all runs" / ".campaigns" / job / "stop.0").exists()
