@@ -21,8 +21,8 @@ MAX_STILLBORN = 3
 LOOK_EVERY_S = 10.0
 # A job that the queue does not list yet may just be new.
 GRACE_S = 30.0
-# A worker process that died is started again by its job, which takes a few seconds.
-RETURN_S = 30.0
+# A worker process that died is started again by its job, on a busy node within half a minute.
+RETURN_S = 60.0
 # States of Dask in which a task could run if there was a worker, or does.
 WANTED = ("processing", "no-worker", "queued")
 

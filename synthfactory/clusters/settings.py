@@ -26,6 +26,8 @@ DASK: dict[str, Any] = {
     "distributed.scheduler.work-stealing": True,
     # A fit may hold the interpreter's lock; a node that is gone is noticed by its connection.
     "distributed.scheduler.worker-ttl": WORKER_TTL,
+    # `clusters.elastic` decides when a job is lost; Dask would cancel it while its worker restarts.
+    "distributed.deploy.lost-worker-timeout": WORKER_TTL,
     "distributed.scheduler.allowed-failures": MAX_DEATHS,
     "distributed.scheduler.no-workers-timeout": None,
     "distributed.worker.memory.target": False,
