@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from synthfactory import artifacts, factory, interruption
+from synthfactory import accounting, artifacts, factory, interruption
 from synthfactory.certification import IssuerKey
 from synthfactory.errors import Interrupted, OrderError, SynthfactoryError
 from synthfactory.generators import NeuralGenerator
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from distributed import Future
 
 POLL_S = 0.5
+# Runs of a worker whose progress is looked at, from both ends of its queue.
+MAX_SHOWN = 4
 # After being asked to stop without a known deadline, the campaign waits so long for its workers.
 MAX_WAIT_S = 30.0
 # How often a job may be queued again without a stage that begins.
@@ -160,7 +164,7 @@ class _Work:
     def __init__(
         self,
         workers: Workers,
-        last: Mapping[str, Future[Run]],
+        last: dict[str, Future[Run]],
         issuer: IssuerKey,
         ended: dict[str, Outcome],
         everything: tuple[Run, ...],
@@ -168,26 +172,45 @@ class _Work:
         self._workers, self._last, self._issuer = workers, last, issuer
         self._ended, self._everything = ended, everything
         self._asked_s: float | None = None
+        self._arrived: SimpleQueue[str] = SimpleQueue()
 
     def outcomes(self, todo: Sequence[Run], watch: Watch) -> Iterator[Outcome]:
         """Yield the outcome of every run as its last task ends."""
         pending = {run.folder.name: run for run in todo}
+        for name in pending:
+            self._listen(name)
         why = "It was unfinished when the time was up."
         while pending and not self._is_late():
             if self._workers.client.status != "running":
                 why = LOST
                 break
-            done = [name for name in pending if self._last[name].done()]
-            for name in done:
-                yield self._conclude(pending.pop(name))
+            until_s = time.monotonic() + POLL_S
+            while pending and (arrived := self._next_arrival(until_s)) is not None:
+                if self._last[arrived].done():
+                    yield self._conclude(pending.pop(arrived))
+                else:
+                    # The worker that held its result is gone: another one repeats the last stage.
+                    self._listen(arrived)
             watch(
                 View(runs=self._everything, progress=self._progress(pending), outcomes=self._ended)
             )
             self._workers.check()
-            if pending and not done:
-                _wait_for_any([self._last[name] for name in pending])
         for run in pending.values():
             yield self._end(run, "interrupted", why)
+
+    def _listen(self, name: str) -> None:
+        """Have a run's name arrive when its last task has ended.
+
+        Asking all futures again and again would take a time that grows with the square of their
+        number.
+        """
+        self._last[name].add_done_callback(lambda _: self._arrived.put(name))
+
+    def _next_arrival(self, until_s: float) -> str | None:
+        try:
+            return self._arrived.get(timeout=max(0.0, until_s - time.monotonic()))
+        except Empty:
+            return None
 
     def _is_late(self) -> bool:
         """Whether to leave what is unfinished: the process ends soon and was told so."""
@@ -201,12 +224,19 @@ class _Work:
         return waited_s > (MAX_WAIT_S if left_s is None else interruption.lead_s() / 2)
 
     def _progress(self, pending: Mapping[str, Run]) -> dict[str, Progress]:
-        """Where the runs are on which a worker is busy; no other file is read."""
+        """Where the runs are on which a worker is busy; hardly another file is read.
+
+        A worker may hold a long queue.  What it works on came first, or last as a next stage.
+        """
         try:
             processing = self._workers.client.processing()
         except (OSError, TimeoutError, CancelledError):
             return {}
-        busy = {key.partition(":")[2] for keys in processing.values() for key in keys}
+        busy = {
+            key.partition(":")[2]
+            for keys in processing.values()
+            for key in (*keys[:MAX_SHOWN], *keys[-MAX_SHOWN:])
+        }
         return {
             name: seen
             for name in busy & set(pending)
@@ -215,14 +245,17 @@ class _Work:
 
     def _conclude(self, run: Run) -> Outcome:
         """Sign what was certified; turn an error into an outcome that says why."""
+        # Let the scheduler forget the run: else it is repeated when a worker with its result goes.
+        last = self._last.pop(run.folder.name)
         try:
-            error = self._last[run.folder.name].exception()
+            error = last.exception()
         except (CancelledError, asyncio.CancelledError):
             return self._end(run, "interrupted", LOST)
         if error is None:
             try:
                 outcome = factory.certify(run, self._issuer)
                 self._ended[outcome.run] = outcome
+                _clear_away(run)
                 return outcome
             except SynthfactoryError as failure:
                 error = failure
@@ -291,6 +324,21 @@ def _submit(
                     resources=_asks(workers, stage, run),
                 )
     return last
+
+
+def _clear_away(run: Run) -> None:
+    """Remove what killed workers left in the folder of a run whose stages are all committed.
+
+    The client's own files are left alone: the client of another campaign may be writing them.
+    """
+    run.forget_unfinished_fit()
+    for path in run.folder.glob(".*.tmp"):
+        if path.name.startswith((".release.", f".{accounting.RESOURCES_FILE}.")):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _asks(workers: Workers, stage: str, run: Run) -> dict[str, float] | None:
@@ -384,13 +432,3 @@ def _in_words(error: BaseException) -> str:
             "smaller table or batch, fewer workers (cluster.n_workers=1), or more memory."
         )
     return f"{type(error).__name__}: {error}"
-
-
-def _wait_for_any(futures: Sequence[Future[Run]]) -> None:
-    from distributed import TimeoutError as DaskTimeout
-    from distributed import wait
-
-    try:
-        wait(futures, timeout=POLL_S, return_when="FIRST_COMPLETED")
-    except (DaskTimeout, TimeoutError, CancelledError):
-        return

@@ -276,14 +276,13 @@ def perform(stage: str, run: Run, campaign: str | None = None) -> str:
         journal.clear_failure(run.folder)
         if stage == "fit":
             run.forget_unfinished_fit()
-        if stage == "decide":
-            artifacts.sweep(run.folder)
     except Interrupted as error:
         journal.write_event(run.folder, "interrupted", stage, attempt=attempt, why=str(error))
         raise
     except Exception as error:
         if run.is_done(stage):
             # Somebody else was faster, and swept away what this one was writing.
+            journal.clear_failure(run.folder)
             journal.write_event(run.folder, "committed", stage, attempt=attempt, second="swept")
             return stage
         journal.write_failure(run.folder, stage, error, attempt=attempt)

@@ -29,6 +29,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -755,13 +756,18 @@ def _ended(pending: Sequence[Future[Record]]) -> list[Future[Record]]:
     from distributed import TimeoutError as DaskTimeout
     from distributed import wait
 
-    with contextlib.suppress(DaskTimeout, TimeoutError):
+    with contextlib.suppress(DaskTimeout, TimeoutError, CancelledError):
         wait(pending, timeout=POLL_S, return_when="FIRST_COMPLETED")
     return [future for future in pending if future.done()]
 
 
 def _result(future: Future[Record]) -> Record:
-    error = future.exception()
+    try:
+        error = future.exception()
+    except CancelledError as lost:
+        raise Interrupted(
+            "Dask's scheduler was lost; whole parts stay, and the same command goes on."
+        ) from lost
     if error is None:
         record: Record = future.result()
         return record

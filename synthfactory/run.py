@@ -20,6 +20,7 @@ digests of its files.
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from collections.abc import Iterator
@@ -247,11 +248,22 @@ class Run:
     @property
     def attempts(self) -> int:
         """How many runs under the same root have evaluated this same table, this one included."""
-        return sum(
-            artifacts.read_json(other)["table"] == self.table_digest
-            for other in self.folder.parent.glob(f"*/{ORDER_FILE}")
-            if artifacts.is_done(other.parent / "evaluate")
-        )
+        tables = _evaluated_tables(self.folder.parent)
+        return sum(table == self.table_digest for table in tables)
+
+
+_KNOWN_TABLES: dict[str, str] = {}
+
+
+def _evaluated_tables(runs: Path) -> Iterator[str]:
+    """The table of every evaluated run; a run's folder is read once, because it keeps its table."""
+    with os.scandir(runs) as entries:
+        for path in (entry.path for entry in entries):
+            if path not in _KNOWN_TABLES:
+                if not artifacts.is_done(Path(path, "evaluate")):
+                    continue
+                _KNOWN_TABLES[path] = artifacts.read_json(Path(path, ORDER_FILE))["table"]
+            yield _KNOWN_TABLES[path]
 
 
 def _lasting(path: str) -> str:

@@ -21,6 +21,8 @@ MAX_STILLBORN = 3
 LOOK_EVERY_S = 10.0
 # A job that the queue does not list yet may just be new.
 GRACE_S = 5.0
+# A worker process that died is started again by its job, on a busy node within half a minute.
+RETURN_S = 60.0
 # States of Dask in which a task could run if there was a worker, or does.
 WANTED = ("processing", "no-worker", "queued")
 
@@ -61,11 +63,12 @@ class Kind:
 
 @dataclass(kw_only=True)
 class Job:
-    """A job that was asked for: when, whether it ever worked, and since when it idles."""
+    """A job that was asked for: when, whether it ever worked, since when it idles or is silent."""
 
     asked_s: float
     connected: bool = False
     idle_since_s: float | None = None
+    gone_since_s: float | None = None
 
 
 class Elastic:
@@ -161,16 +164,17 @@ class Elastic:
         for name, job in list(kind.jobs.items()):
             if name in there:
                 job.connected = True
+                job.gone_since_s = None
                 kind.stillborn = 0
                 busy = any(worker.processing for worker in there[name])
                 job.idle_since_s = None if busy else job.idle_since_s or now_s
             elif job.connected:
-                self._forget(kind, name)
-            elif alive is not None and now_s - job.asked_s > GRACE_S:
-                started = self._cluster.workers.get(name)
-                if started is not None and str(started.job_id) not in alive:
+                job.gone_since_s = job.gone_since_s or now_s
+                if now_s - job.gone_since_s > RETURN_S or self._has_ended(name, alive):
                     self._forget(kind, name)
-                    kind.stillborn += 1
+            elif now_s - job.asked_s > GRACE_S and self._has_ended(name, alive):
+                self._forget(kind, name)
+                kind.stillborn += 1
         if kind.stillborn >= MAX_STILLBORN:
             raise ClusterError(
                 f"The last {kind.stillborn} jobs for {kind.name.upper()} workers ended before "
@@ -178,6 +182,11 @@ class Elastic:
                 "environment on the compute nodes, no network between them and this machine, or "
                 "too little memory."
             )
+
+    def _has_ended(self, name: str, alive: set[str] | None) -> bool:
+        """Whether the queue was looked at and does not list a job that was submitted."""
+        started = self._cluster.workers.get(name)
+        return alive is not None and started is not None and str(started.job_id) not in alive
 
     def _forget(self, kind: Kind, name: str) -> None:
         kind.jobs.pop(name)

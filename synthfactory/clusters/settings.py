@@ -20,10 +20,14 @@ MAX_DEATHS = 20
 WORKER_TTL = "30 minutes"
 
 DASK: dict[str, Any] = {
-    # A fit holds a worker for minutes: never take its queue away.
-    "distributed.scheduler.work-stealing": False,
+    # Tasks that ask for a resource are all given to the workers that are there, and what follows
+    # stays where its data is: without stealing, whoever comes later has nothing to do.  A task that
+    # runs is never taken away.
+    "distributed.scheduler.work-stealing": True,
     # A fit may hold the interpreter's lock; a node that is gone is noticed by its connection.
     "distributed.scheduler.worker-ttl": WORKER_TTL,
+    # `clusters.elastic` decides when a job is lost; Dask would cancel it while its worker restarts.
+    "distributed.deploy.lost-worker-timeout": WORKER_TTL,
     "distributed.scheduler.allowed-failures": MAX_DEATHS,
     "distributed.scheduler.no-workers-timeout": None,
     "distributed.worker.memory.target": False,
