@@ -251,6 +251,9 @@ class _Work:
             error = last.exception()
         except (CancelledError, asyncio.CancelledError):
             return self._end(run, "interrupted", LOST)
+        # A cancelled task has no error; what counts is what was committed.
+        if error is None and not run.is_done("decide"):
+            return self._end(run, "interrupted", LOST)
         if error is None:
             try:
                 outcome = factory.certify(run, self._issuer)
