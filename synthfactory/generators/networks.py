@@ -471,6 +471,9 @@ class Perceptron:
             flat.values.new_zeros(flat.n_members, size, n_rows, dtype=flat.dtype)
             for size in self.sizes
         ]
+        # Two places for gradients in turns, which stay in the processor's cache.
+        widest = flat.n_members * max(self.sizes) * n_rows
+        places = [flat.values.new_zeros(widest, dtype=flat.dtype) for _ in range(2)]
         layers = [
             _Layer(
                 flat.matrix[f"{name}.weight"],
@@ -479,7 +482,7 @@ class Perceptron:
                 flat.grad[f"{name}.bias"] if self._has_bias(place) else None,
                 units[place],
                 units[place + 1],
-                to_input=place > 0 or to_input,
+                places[place % 2] if place or to_input else None,
             )
             for place, name in enumerate(self._names)
         ]
@@ -509,15 +512,16 @@ class _Layer:
         d_bias_KO: Tensor | None,
         inputs_KIB: Tensor,
         sums_KOB: Tensor,
-        *,
-        to_input: bool,
+        d_inputs: Tensor | None,
     ) -> None:
         self._weight, self._turned = weight_KOI, weight_KOI.transpose(1, 2)
         self._bias = None if bias_KO is None else bias_KO.unsqueeze(2)
         self._d_weight, self._d_bias = d_weight_KOI, d_bias_KO
         self.inputs, self._inputs_KBI = inputs_KIB, inputs_KIB.transpose(1, 2)
         self.sums = sums_KOB
-        self._d_inputs = torch.empty_like(inputs_KIB) if to_input else None
+        if d_inputs is not None:
+            d_inputs = d_inputs[: inputs_KIB.numel()].view(inputs_KIB.shape)
+        self._d_inputs = d_inputs
 
     def forward(self) -> Tensor:
         """Write and return the sums."""

@@ -135,10 +135,14 @@ class Rows:
     def __len__(self) -> int:
         return len(self.codes_BS)
 
+    def __getitem__(self, rows: slice) -> Rows:
+        """Some of the rows."""
+        return Rows(scalars_BM=self.scalars_BM[rows], codes_BS=self.codes_BS[rows])
+
     @staticmethod
     def cat(parts: list[Rows]) -> Rows:
-        """Rows one below the other."""
+        """Rows one below the other; in memory column by column, as networks write them."""
         return Rows(
-            scalars_BM=torch.cat([part.scalars_BM for part in parts]),
-            codes_BS=torch.cat([part.codes_BS for part in parts]),
+            scalars_BM=torch.cat([part.scalars_BM.t() for part in parts], dim=1).t(),
+            codes_BS=torch.cat([part.codes_BS.t() for part in parts], dim=1).t(),
         )

@@ -32,7 +32,7 @@ from synthfactory.generators.flat import Adam, Flat
 from synthfactory.generators.layout import Layout
 from synthfactory.generators.networks import Perceptron, Shapes
 from synthfactory.generators.neural import NeuralGenerator, NeuralTrainer
-from synthfactory.generators.noise import Noise, block_of
+from synthfactory.generators.noise import Noise, block_of, normal
 from synthfactory.generators.peers import ALONE, Peers
 from synthfactory.generators.precision import matrix_dtype
 from synthfactory.generators.representation import Representation, Rows
@@ -269,8 +269,7 @@ class TVAEModel(NeuralModel):
 
     def inputs(self, n_rows: int, stream: torch.Generator, wanted: Wanted) -> Any:
         """**Shape** (Z, B): points of the latent space; conditions are met by drawing again."""
-        device = self.weights["head.bias"].device
-        return torch.randn(self.spec.embedding_dim, n_rows, generator=stream, device=device)
+        return normal((self.spec.embedding_dim, n_rows), stream)
 
     def logits(self, inputs: Any) -> Tensor:
         """**Shape** (W, B)."""
