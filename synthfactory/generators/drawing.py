@@ -107,9 +107,7 @@ class Batches:
         n_members, n_spans, n_numeric = layout.n_members, len(layout.sizes), layout.n_numeric
         most = max(1, min(AHEAD, AHEAD_CODES // (n_members * n_spans * n_rows)))
         self._ahead = block if block > 1 else most
-        self._picked = torch.zeros(
-            self._ahead, n_members, n_rows, dtype=torch.int64, device=device
-        )
+        self._picked = torch.zeros(self._ahead, n_members, n_rows, dtype=torch.int64, device=device)
         self._codes = torch.zeros(
             self._ahead, n_members, n_spans, n_rows, dtype=torch.int64, device=device
         )
@@ -141,19 +139,24 @@ class Batches:
         ahead, self._first = divmod(step, self._ahead)
         if ahead != self._known:
             self._known = ahead
-            self._look_up(step - self._first)
+            self._pick(step - self._first)
+            self._look_up()
 
     def __getitem__(self, slot: int) -> Batch:
         """The rows of a step of this block."""
         return self._batches[self._first + slot]
 
-    def _look_up(self, step: int) -> None:
+    def _pick(self, step: int) -> None:
+        """Number the rows of the steps after these."""
         for member in range(self._layout.n_members):
             slot = 0
             while slot < self._ahead:
                 rows = self._rest_of_epoch(member, step + slot)[: self._ahead - slot]
                 self._picked[slot : slot + len(rows), member] = rows
                 slot += len(rows)
+
+    def _look_up(self) -> None:
+        """Find what stands in the rows that were picked."""
         codes, scalars = self._deck.take(self._picked.flatten(0, 1))
         self._codes.copy_(codes.view_as(self._codes))
         self._scalars.copy_(scalars.reshape(self._scalars.shape))

@@ -4,9 +4,8 @@ Numbers are drawn in blocks outside the step and read inside it, so that a step 
 nothing: it can be recorded as a CUDA graph, and a member sees the same numbers whoever trains
 beside it.
 
-On a processor the bits are AES's in counter mode, for which processors have instructions, and become
-numbers by vectorised arithmetic: torch draws one after the other there, which takes several times
-as long.
+On a processor the bits are AES's in counter mode, for which it has instructions, and become numbers
+by vectorised arithmetic: torch draws one after the other there, which takes several times as long.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class BitStream:
         n_bytes = n_blocks * BLOCK_OF_BITS
         # The cipher may ask for room for a block more than it writes.
         bits = torch.empty(n_bytes + BLOCK_OF_BITS, dtype=torch.uint8)
-        self._cipher.update_into(_zeros(n_bytes), bits.numpy())
+        self._cipher.update_into(_zeros(n_bytes), bits.numpy().data)
         return bits.view(kind)[:count]
 
     def normal(self, count: int) -> Tensor:
@@ -87,7 +86,8 @@ def _quantiles() -> Tensor:
     """
     shares = (torch.arange(2**16, dtype=torch.float64) + 0.5) * 2.0**-16
     numbers = torch.special.ndtri(shares)
-    return (numbers / numbers.square().mean().sqrt()).float()
+    quantiles: Tensor = numbers / numbers.square().mean().sqrt()
+    return quantiles.float()
 
 
 def normal(shape: Sequence[int], stream: torch.Generator) -> Tensor:

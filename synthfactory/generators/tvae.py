@@ -188,6 +188,7 @@ class TVAETrainer(NeuralTrainer):
         self._heads.forward(flat, self._decode.output, self._logits)
         reconstruction_K, d_KWB = self._likelihood.learn(batch)
         d_points_KZB = self._decode.backward(self._heads.backward(flat, d_KWB))
+        assert d_points_KZB is not None
         self._encode.backward(self._latent.backward(d_points_KZB))
         self._peers.average(flat.grads)
         self._adam.step()

@@ -56,8 +56,8 @@ class Latent:
         torch.add(self._mean, self._moved, out=self._points)
         # 0.5 * sum(mean^2 + variance - 1 - log variance).
         squares = torch.linalg.vector_norm(self._both, dim=(1, 2)).square_()
-        total = squares.sub_(self._log.sum(dim=(1, 2)))
-        return total.mul_(self._share).sub_(0.5 * self._n_latent)
+        total: Tensor = squares.sub_(self._log.sum(dim=(1, 2))).mul_(self._share)
+        return total.sub_(0.5 * self._n_latent)
 
     def backward(self, d_points_KZB: Tensor) -> Tensor:
         """**Shape** (K, 2 Z, B): the gradient at what the encoder wrote, the divergence's
@@ -87,7 +87,12 @@ class Likelihood:
     """
 
     def __init__(
-        self, layout: Layout, logits_KWB: Tensor, sigma_KM: Tensor, d_sigma_KM: Tensor, factor: float
+        self,
+        layout: Layout,
+        logits_KWB: Tensor,
+        sigma_KM: Tensor,
+        d_sigma_KM: Tensor,
+        factor: float,
     ) -> None:
         n_members, _, self._n_rows = logits_KWB.shape
         n_numeric = layout.n_numeric
@@ -117,7 +122,9 @@ class Likelihood:
         # Where a share is too small for a float, the loss that is told is smaller than the true
         # one; the gradient does not need it.
         torch.index_select(self._flat, 0, batch.places, out=self._picked)
-        likelihood_K = self._picked.clamp_min_(SMALLEST).log_().view(len(self._sigma), -1).sum(dim=1)
+        likelihood_K = (
+            self._picked.clamp_min_(SMALLEST).log_().view(len(self._sigma), -1).sum(dim=1)
+        )
         self._d_logits.mul_(self._scale)
         self._flat.scatter_add_(0, batch.places, self._fewer)
         loss_K = self._learn_scalars(batch).sub_(likelihood_K)
