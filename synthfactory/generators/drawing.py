@@ -5,18 +5,25 @@ cache lines as it has rows however long the table is; the rows of each level are
 "a row with this level" is one look-up.
 
 Legend: K members, N rows of all members together, S spans, M numeric columns, D discrete columns,
-C levels of all discrete columns, B batch rows.
+C levels of all discrete columns, B batch rows, W width of the logits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from synthfactory.generators.layout import Layout
 from synthfactory.generators.representation import Representation, Rows
+from synthfactory.seeds import torch_stream
+
+# Steps whose rows are looked up at once on a processor, and how many codes they may have.
+AHEAD = 16
+AHEAD_CODES = 2**20
 
 
 class Deck:
@@ -50,6 +57,126 @@ class Deck:
         start = int(self.firsts_K1[place])
         mine = slice(start, start + self.lengths[place])
         return Rows(scalars_BM=self.scalars_NM[mine], codes_BS=self.codes_NS[mine].long())
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The rows of one step.
+
+    Parameters
+    ----------
+    codes_KSB
+        Codes of every span.
+    places
+        **Shape** (K * S * B,): where each code stands among the logits (K, W, B), counted through.
+    scalars_KMB
+        Positions within modes.
+    present_KMB
+        1 where the mode is a Gaussian, else 0: points and "missing" have no scalar.
+    counts_KM
+        How many rows have one.
+    """
+
+    codes_KSB: Tensor
+    places: Tensor
+    scalars_KMB: Tensor
+    present_KMB: Tensor
+    counts_KM: Tensor
+
+
+class Batches:
+    """The rows of every step, each epoch in an order of its own, looked up some steps ahead.
+
+    Parameters
+    ----------
+    deck, layout
+        The rows of all members.
+    n_rows
+        B.
+    streams
+        Seeds of the members' orders.
+    block
+        Steps that are made at once: they find their rows in the same places in every block.
+    """
+
+    def __init__(
+        self, deck: Deck, layout: Layout, n_rows: int, streams: Sequence[int], block: int
+    ) -> None:
+        self._deck, self._layout, self._n_rows, self._streams = deck, layout, n_rows, streams
+        device = deck.codes_NS.device
+        n_members, n_spans, n_numeric = layout.n_members, len(layout.sizes), layout.n_numeric
+        most = max(1, min(AHEAD, AHEAD_CODES // (n_members * n_spans * n_rows)))
+        self._ahead = block if block > 1 else most
+        self._picked = torch.zeros(self._ahead, n_members, n_rows, dtype=torch.int64, device=device)
+        self._codes = torch.zeros(
+            self._ahead, n_members, n_spans, n_rows, dtype=torch.int64, device=device
+        )
+        self._places = torch.zeros_like(self._codes)
+        self._scalars = torch.zeros(self._ahead, n_members, n_numeric, n_rows, device=device)
+        self._present = torch.zeros_like(self._scalars)
+        self._counts = torch.zeros(self._ahead, n_members, n_numeric, device=device)
+        self._gaussians_KM1 = torch.tensor(layout.gaussians, device=device).unsqueeze(2)
+        starts_S1 = torch.tensor(layout.starts, device=device).unsqueeze(1)
+        firsts_K11 = torch.arange(n_members, device=device).view(-1, 1, 1) * layout.width
+        columns_B = torch.arange(n_rows, device=device)
+        self._offsets_KSB = (firsts_K11 + starts_S1) * n_rows + columns_B
+        self._batches = [
+            Batch(
+                codes_KSB=self._codes[slot],
+                places=self._places[slot].view(-1),
+                scalars_KMB=self._scalars[slot],
+                present_KMB=self._present[slot],
+                counts_KM=self._counts[slot],
+            )
+            for slot in range(self._ahead)
+        ]
+        self._orders: dict[tuple[int, int], Tensor] = {}
+        self._known: int | None = None
+        self._first = 0
+
+    def prepare(self, step: int) -> None:
+        """Look up the rows of the next block; ``step`` are done."""
+        ahead, self._first = divmod(step, self._ahead)
+        if ahead != self._known:
+            self._known = ahead
+            self._pick(step - self._first)
+            self._look_up()
+
+    def __getitem__(self, slot: int) -> Batch:
+        """The rows of a step of this block."""
+        return self._batches[self._first + slot]
+
+    def _pick(self, step: int) -> None:
+        """Number the rows of the steps after these."""
+        for member in range(self._layout.n_members):
+            slot = 0
+            while slot < self._ahead:
+                rows = self._rest_of_epoch(member, step + slot)[: self._ahead - slot]
+                self._picked[slot : slot + len(rows), member] = rows
+                slot += len(rows)
+
+    def _look_up(self) -> None:
+        """Find what stands in the rows that were picked."""
+        codes, scalars = self._deck.take(self._picked.flatten(0, 1))
+        self._codes.copy_(codes.view_as(self._codes))
+        self._scalars.copy_(scalars.reshape(self._scalars.shape))
+        torch.add(self._offsets_KSB, self._codes, alpha=self._n_rows, out=self._places)
+        self._present.copy_(self._codes[:, :, : self._layout.n_numeric] < self._gaussians_KM1)
+        torch.sum(self._present, dim=3, out=self._counts)
+
+    def _rest_of_epoch(self, member: int, step: int) -> Tensor:
+        """**Shape** (steps, B): row numbers of this step's batch and of those after it."""
+        length = self._deck.lengths[member]
+        steps = length // self._n_rows
+        epoch, place = divmod(step, steps)
+        if (member, epoch) not in self._orders:
+            self._orders = {key: value for key, value in self._orders.items() if key[0] != member}
+            device = self._picked.device
+            stream = torch_stream(self._streams[member], "order of rows", epoch, device=device)
+            order = torch.randperm(length, generator=stream, device=device)
+            self._orders[member, epoch] = order + self._deck.firsts_K1[member]
+        order = self._orders[member, epoch][: steps * self._n_rows]
+        return order.view(steps, self._n_rows)[place:]
 
 
 class Conditions:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from synthfactory.generators.drawing import Batch
 from synthfactory.generators.flat import Flat
 from synthfactory.generators.layout import EMBEDDING, Layout
 from synthfactory.generators.networks import Shapes, fill_uniform
@@ -74,10 +75,25 @@ class Features:
         out[:, : layout.n_numeric] = scalars_KMB.view(n_members, -1, *rows)
         narrow = codes_KSB if not self._wide_spans else codes_KSB.index_select(1, self._narrow)
         out.scatter_(1, (narrow + self._starts_S1).view(n_members, -1, *rows), 1.0)
+        self._embed(codes_KSB, out)
+
+    def of_batch(self, batch: Batch, out_KJB: Tensor) -> None:
+        """Write the rows of a batch into ``out_KJB``, whose memory is in one piece."""
+        out_KJB.zero_()
+        if self._wide_spans:
+            self.of_rows(batch.codes_KSB, batch.scalars_KMB, out_KJB)
+            return
+        # Without wide spans features stand where logits stand.
+        out_KJB.view(-1).index_fill_(0, batch.places, 1.0)
+        out_KJB[:, : self.layout.n_numeric] = batch.scalars_KMB
+
+    def _embed(self, codes_KSB: Tensor, out: Tensor) -> None:
+        """Write the features of wide spans."""
+        n_members, rows = len(codes_KSB), out.shape[2:]
         for span, place in self._wide_spans:
             found = self._embeddings[place].index_select(0, codes_KSB[:, span].reshape(-1))
             found = found.view(n_members, -1, EMBEDDING).transpose(1, 2)
-            out[:, layout.wide_rows(place)] = found.reshape(n_members, EMBEDDING, *rows)
+            out[:, self.layout.wide_rows(place)] = found.reshape(n_members, EMBEDDING, *rows)
 
     def of_logits(self, logits_KWB: Tensor, uniform_KVB: Tensor, out: Tensor) -> None:
         """Write fake rows into ``out``, (K, J, \\*rows): the Gumbel-softmax of their logits.
@@ -201,16 +217,21 @@ class Heads:
         for place in range(len(self.layout.wide)):
             fill_uniform(value[f"head.wide.{place}"], EMBEDDING, stream)
 
-    def forward(self, flat: Flat, out_KOB: Tensor) -> Tensor:
-        """**Shape** (K, O, B) to (K, W, B); ``out_KOB`` may be overwritten."""
+    def place(self, out_KOB: Tensor) -> Tensor:
+        """Where `forward` may write the logits of ``out_KOB`` each time."""
+        if not self.layout.wide:
+            return out_KOB
+        return out_KOB.new_empty(len(out_KOB), self.layout.width, out_KOB.shape[2])
+
+    def forward(self, flat: Flat, out_KOB: Tensor, logits_KWB: Tensor | None = None) -> Tensor:
+        """**Shape** (K, O, B) to (K, W, B), in their `place`; ``out_KOB`` may be overwritten."""
         bias = flat.value["head.bias"].unsqueeze(2)
         if self._absences is not None:
             bias = bias + self._absences
         if not self.layout.wide:
             return out_KOB.add_(bias)
         self._out = out_KOB
-        shape = (len(out_KOB), self.layout.width, out_KOB.shape[2])
-        logits = out_KOB.new_empty(shape)
+        logits = self.place(out_KOB) if logits_KWB is None else logits_KWB
         narrow = self.layout.narrow_width
         logits[:, :narrow] = out_KOB[:, :narrow]
         for place, span in enumerate(self.layout.wide):

@@ -34,6 +34,8 @@ class Flat:
         All weights, all gradients, **shape** (n,), float32.
     value, grad, matrix
         Views by name, **shape** (K, \\*shape).
+    dtype
+        What `matrix` is in.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Flat:
     ) -> None:
         self.shapes = dict(shapes)
         self.n_members = n_members
+        self.dtype = dtype
         self._places: dict[str, tuple[int, int]] = {}
         total = 0
         for name, shape in shapes.items():

@@ -459,36 +459,34 @@ class Perceptron:
             if self._has_bias(place):
                 fill_uniform(value[f"{name}.bias"], n_in, stream)
 
-    def forward(self, flat: Flat, x_KIB: Tensor) -> Tensor:
-        """**Shape** (K, n_in, B) to (K, n_out, B); keeps what `backward` needs.
+    def bind(self, flat: Flat, n_rows: int, *, to_input: bool = False) -> BoundPerceptron:
+        """This network's passes over batches of ``n_rows``, with the weights of ``flat``.
 
-        At lower precision everything between the first and the last layer is of that precision.
+        Parameters
+        ----------
+        to_input
+            Whether the gradient at the input is asked for.
         """
-        self._inputs = []
-        x_KIB = x_KIB.to(flat.matrix[f"{self._names[0]}.weight"].dtype)
-        for place, name in enumerate(self._names):
-            if place:
-                x_KIB = torch.relu_(x_KIB)
-            self._inputs.append(x_KIB)
-            x_KIB = torch.bmm(flat.matrix[f"{name}.weight"], x_KIB)
-            if self._has_bias(place):
-                x_KIB.add_(flat.matrix[f"{name}.bias"].unsqueeze(2))
-        return x_KIB.float()
-
-    def backward(self, flat: Flat, d_KOB: Tensor, *, to_input: bool = False) -> Tensor:
-        """Write the gradients of the weights; returns the input's, when it is asked for."""
-        for place, name in reversed(list(enumerate(self._names))):
-            weight = flat.matrix[f"{name}.weight"]
-            inputs = self._inputs[place]
-            if self._has_bias(place):
-                torch.sum(d_KOB, dim=2, dtype=torch.float32, out=flat.grad[f"{name}.bias"])
-            d_KOB = d_KOB.to(weight.dtype)
-            set_product(flat.grad[f"{name}.weight"], d_KOB, inputs.transpose(1, 2), weight.dtype)
-            if place or to_input:
-                d_KOB = torch.bmm(weight.transpose(1, 2), d_KOB)
-            if place:
-                d_KOB = torch.ops.aten.threshold_backward(d_KOB, inputs, 0.0)
-        return d_KOB.float()
+        units = [
+            flat.values.new_zeros(flat.n_members, size, n_rows, dtype=flat.dtype)
+            for size in self.sizes
+        ]
+        # Two places for gradients in turns, which stay in the processor's cache.
+        widest = flat.n_members * max(self.sizes) * n_rows
+        places = [flat.values.new_zeros(widest, dtype=flat.dtype) for _ in range(2)]
+        layers = [
+            _Layer(
+                flat.matrix[f"{name}.weight"],
+                flat.matrix[f"{name}.bias"] if self._has_bias(place) else None,
+                flat.grad[f"{name}.weight"],
+                flat.grad[f"{name}.bias"] if self._has_bias(place) else None,
+                units[place],
+                units[place + 1],
+                places[place % 2] if place or to_input else None,
+            )
+            for place, name in enumerate(self._names)
+        ]
+        return BoundPerceptron(layers)
 
     def apply(self, weights: Mapping[str, Tensor], x_IB: Tensor) -> Tensor:
         """**Shape** (n_in, B) to (n_out, B), of the weights of one member."""
@@ -501,3 +499,83 @@ class Perceptron:
             else:
                 x_IB = weight @ x_IB
         return x_IB
+
+
+class _Layer:
+    """A linear layer of K networks, with the views of everything that its passes touch."""
+
+    def __init__(
+        self,
+        weight_KOI: Tensor,
+        bias_KO: Tensor | None,
+        d_weight_KOI: Tensor,
+        d_bias_KO: Tensor | None,
+        inputs_KIB: Tensor,
+        sums_KOB: Tensor,
+        d_inputs: Tensor | None,
+    ) -> None:
+        self._weight, self._turned = weight_KOI, weight_KOI.transpose(1, 2)
+        self._bias = None if bias_KO is None else bias_KO.unsqueeze(2)
+        self._d_weight, self._d_bias = d_weight_KOI, d_bias_KO
+        self.inputs, self._inputs_KBI = inputs_KIB, inputs_KIB.transpose(1, 2)
+        self.sums = sums_KOB
+        if d_inputs is not None:
+            d_inputs = d_inputs[: inputs_KIB.numel()].view(inputs_KIB.shape)
+        self._d_inputs = d_inputs
+
+    def forward(self) -> Tensor:
+        """Write and return the sums."""
+        torch.bmm(self._weight, self.inputs, out=self.sums)
+        return self.sums if self._bias is None else self.sums.add_(self._bias)
+
+    def backward(self, d_sums_KOB: Tensor) -> Tensor | None:
+        """Write the gradients of the weights; returns the inputs', when it is asked for."""
+        if self._d_bias is not None:
+            torch.sum(d_sums_KOB, dim=2, dtype=torch.float32, out=self._d_bias)
+        d_sums_KOB = d_sums_KOB.to(self._weight.dtype)
+        set_product(self._d_weight, d_sums_KOB, self._inputs_KBI, self._weight.dtype)
+        if self._d_inputs is None:
+            return None
+        return torch.bmm(self._turned, d_sums_KOB, out=self._d_inputs)
+
+
+class BoundPerceptron:
+    """A `Perceptron` with the weights of a `Flat`, for batches of one size.
+
+    All results and all views of them are made once and kept: to make them takes as long as the
+    arithmetic of a small layer.  At lower precision everything between input and output is of that
+    precision.
+
+    Attributes
+    ----------
+    input
+        **Shape** (K, n_in, B): what `forward` reads; to be filled.
+    output
+        **Shape** (K, n_out, B), float32: what it writes.
+    """
+
+    def __init__(self, layers: Sequence[_Layer]) -> None:
+        self._layers = layers
+        self.input = layers[0].inputs
+        self._last = layers[-1].sums
+        low = self._last.dtype != torch.float32
+        self.output = self._last.float() if low else self._last
+
+    def forward(self) -> None:
+        """Compute the output of the input."""
+        for layer in self._layers[:-1]:
+            torch.relu_(layer.forward())
+        last = self._layers[-1].forward()
+        if last is not self.output:
+            self.output.copy_(last)
+
+    def backward(self, d_KOB: Tensor) -> Tensor | None:
+        """Write the gradients of the weights; returns the input's, when it was asked for."""
+        d_inputs: Tensor | None = d_KOB
+        for place, layer in reversed(list(enumerate(self._layers))):
+            assert d_inputs is not None
+            d_inputs = layer.backward(d_inputs)
+            if place:
+                backward = torch.ops.aten.threshold_backward.grad_input
+                backward(d_inputs, layer.inputs, 0.0, grad_input=d_inputs)
+        return d_inputs

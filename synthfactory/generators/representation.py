@@ -135,9 +135,13 @@ class Rows:
     def __len__(self) -> int:
         return len(self.codes_BS)
 
+    def __getitem__(self, rows: slice) -> Rows:
+        """Some of the rows."""
+        return Rows(scalars_BM=self.scalars_BM[rows], codes_BS=self.codes_BS[rows])
+
     @staticmethod
     def cat(parts: list[Rows]) -> Rows:
-        """Rows one below the other; each column lies in one piece, as networks draw it."""
+        """Rows one below the other; in memory column by column, as networks write them."""
         return Rows(
             scalars_BM=torch.cat([part.scalars_BM.t() for part in parts], dim=1).t(),
             codes_BS=torch.cat([part.codes_BS.t() for part in parts], dim=1).t(),

@@ -12,8 +12,7 @@ Deviations, each for a reason:
 - the fitted network's marginals are calibrated (`synthfactory.generators.calibration`);
 - a batch has 200 rows, not 500: at equal epochs more steps, which small tables need.
 
-Legend: K members, B batch rows, M numeric columns, S spans, W width of the logits, J width of the
-features, Z latent width.
+Legend: K members, B batch rows, M numeric columns, W width of the logits, Z latent width.
 """
 
 from __future__ import annotations
@@ -27,23 +26,23 @@ from torch import Tensor
 
 from synthfactory.generators.base import expect_number, expect_widths
 from synthfactory.generators.calibration import calibrate
-from synthfactory.generators.drawing import Deck
+from synthfactory.generators.drawing import Batches, Deck
 from synthfactory.generators.features import Features, Heads
 from synthfactory.generators.flat import Adam, Flat
 from synthfactory.generators.layout import Layout
 from synthfactory.generators.networks import Perceptron, Shapes
 from synthfactory.generators.neural import NeuralGenerator, NeuralTrainer
-from synthfactory.generators.noise import Noise, block_of
+from synthfactory.generators.noise import Noise, block_of, normal
 from synthfactory.generators.peers import ALONE, Peers
 from synthfactory.generators.precision import matrix_dtype
 from synthfactory.generators.representation import Representation, Rows
 from synthfactory.generators.sampling import NeuralModel, Wanted
 from synthfactory.generators.training import part_of
+from synthfactory.generators.variational import Latent, Likelihood
 from synthfactory.seeds import torch_stream
 
 SIGMA = 0.1
 SIGMA_RANGE = (0.01, 1.0)
-LOG_VARIANCE_RANGE = (-20.0, 10.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,20 +134,31 @@ class TVAETrainer(NeuralTrainer):
         )
         self._initialise()
         self._adam = Adam(self.flat, lr=spec.lr, betas=(0.9, 0.999), weight_decay=spec.weight_decay)
-        self._gaussians_KM1 = torch.tensor(layout.gaussians, device=device).unsqueeze(2)
-        self._starts_S1 = torch.tensor(layout.starts, device=device).unsqueeze(1)
         self.losses = torch.zeros(len(self.loss_names), n_members, device=device)
         self._n_rows = min(spec.batch_size, *deck.lengths)
         n_normal = spec.embedding_dim * self._n_rows
-        self._streams = peers.streams(seeds)
+        streams = peers.streams(seeds)
         self.block = block_of(n_normal, device)
         self._noise = Noise(
-            self._streams, "tvae", n_normal=n_normal, n_uniform=0, device=device, block=self.block
+            streams, "tvae", n_normal=n_normal, n_uniform=0, device=device, block=self.block
         )
-        self._picked = torch.zeros(
-            self.block, n_members, self._n_rows, dtype=torch.int64, device=device
+        self._batches = Batches(deck, layout, self._n_rows, streams, self.block)
+        self._bind()
+
+    def _bind(self) -> None:
+        """Tie the parts of a step together: each reads where the one before it writes."""
+        flat = self.flat
+        self._encode = self._encoder.bind(flat, self._n_rows)
+        self._decode = self._decoder.bind(flat, self._n_rows, to_input=True)
+        self._latent = Latent(self._encode.output, self._decode.input)
+        self._logits = self._heads.place(self._decode.output)
+        self._likelihood = Likelihood(
+            self._layout,
+            self._logits,
+            flat.value["sigma"],
+            flat.grad["sigma"],
+            self._spec.loss_factor,
         )
-        self._orders: dict[tuple[int, int], Tensor] = {}
 
     def _initialise(self) -> None:
         for member, seed in enumerate(self._seeds):
@@ -165,101 +175,26 @@ class TVAETrainer(NeuralTrainer):
     def prepare(self, step: int) -> None:
         """Draw the chance of the next block, and look up its rows."""
         self._noise.fill()
-        for member in range(self._layout.n_members):
-            slot = 0
-            while slot < self.block:
-                rows = self._rest_of_epoch(member, step + slot)[: self.block - slot]
-                self._picked[slot : slot + len(rows), member] = rows
-                slot += len(rows)
-
-    def _rest_of_epoch(self, member: int, step: int) -> Tensor:
-        """**Shape** (steps, B): row numbers of this step's batch and of those after it.
-
-        Every epoch has an order of its own.
-        """
-        length = self._deck.lengths[member]
-        steps = length // self._n_rows
-        epoch, place = divmod(step, steps)
-        if (member, epoch) not in self._orders:
-            self._orders = {key: value for key, value in self._orders.items() if key[0] != member}
-            device = self._picked.device
-            stream = torch_stream(self._streams[member], "order of rows", epoch, device=device)
-            order = torch.randperm(length, generator=stream, device=device)
-            self._orders[member, epoch] = order + self._deck.firsts_K1[member]
-        order = self._orders[member, epoch][: steps * self._n_rows]
-        return order.view(steps, self._n_rows)[place:]
+        self._batches.prepare(step)
 
     def step(self, slot: int) -> None:
         """One step on the next rows of the epoch."""
-        spec, flat = self._spec, self.flat
-        n_rows, n_latent = self._n_rows, spec.embedding_dim
-        codes_KSB, scalars_KMB = self._deck.take(self._picked[slot])
-        shape = (len(codes_KSB), self._layout.feature_width, n_rows)
-        x_KJB = flat.matrix["sigma"].new_zeros(shape)
-        self._features.of_rows(codes_KSB, scalars_KMB, x_KJB)
-        latent = self._encoder.forward(flat, x_KJB)
-        mean_KZB, raw_KZB = latent[:, :n_latent], latent[:, n_latent:]
-        log_variance = torch.nn.functional.hardtanh(raw_KZB, *LOG_VARIANCE_RANGE)
-        deviation = torch.exp(0.5 * log_variance)
-        noise_KZB = self._noise.reader(slot).normal(n_latent, n_rows)
-        z_KZB = torch.addcmul(mean_KZB, noise_KZB, deviation)
-        logits_KWB = self._heads.forward(flat, self._decoder.forward(flat, z_KZB))
-        reconstruction_K, d_KWB = self._reconstruct(logits_KWB, codes_KSB, scalars_KMB)
-        # 0.5 * sum(mean^2 + variance - 1 - log variance), mean over the batch.
-        variance = deviation.square()
-        divergence_K = (
-            0.5
-            * (mean_KZB.square().sum(dim=(1, 2)) + (variance - log_variance).sum(dim=(1, 2)))
-            / n_rows
-            - 0.5 * n_latent
-        )
-        d_KOB = self._heads.backward(flat, d_KWB)
-        d_z = self._decoder.backward(flat, d_KOB, to_input=True)
-        d_latent = torch.empty_like(latent)
-        torch.add(d_z, mean_KZB, alpha=1.0 / n_rows, out=d_latent[:, :n_latent])
-        d_log = (d_z * noise_KZB).mul_(deviation).mul_(0.5)
-        d_log.add_(variance - 1.0, alpha=0.5 / n_rows)
-        backward = torch.ops.aten.hardtanh_backward
-        d_latent[:, n_latent:] = backward(d_log, raw_KZB, *LOG_VARIANCE_RANGE)
-        self._encoder.backward(flat, d_latent)
-        self._peers.average(self.flat.grads)
+        flat, batch = self.flat, self._batches[slot]
+        noise_KZB = self._noise.reader(slot).normal(self._spec.embedding_dim, self._n_rows)
+        self._features.of_batch(batch, self._encode.input)
+        self._encode.forward()
+        divergence_K = self._latent.draw(noise_KZB)
+        self._decode.forward()
+        self._heads.forward(flat, self._decode.output, self._logits)
+        reconstruction_K, d_KWB = self._likelihood.learn(batch)
+        d_points_KZB = self._decode.backward(self._heads.backward(flat, d_KWB))
+        assert d_points_KZB is not None
+        self._encode.backward(self._latent.backward(d_points_KZB))
+        self._peers.average(flat.grads)
         self._adam.step()
         flat.value["sigma"].clamp_(*SIGMA_RANGE)
-        self.losses += torch.stack([reconstruction_K, divergence_K])
-
-    def _reconstruct(
-        self, logits_KWB: Tensor, codes_KSB: Tensor, scalars_KMB: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Negative log-likelihood of the rows, mean over the batch (section 4.5), **shape** (K,).
-
-        And the gradient of the loss at the logits; the deviations' is written.
-        """
-        layout, n_rows = self._layout, logits_KWB.shape[2]
-        n_numeric = layout.n_numeric
-        scale = self._spec.loss_factor / n_rows
-        d_KWB = torch.empty_like(logits_KWB)
-        for group in layout.groups:
-            part = logits_KWB[:, group.rows].unflatten(1, (group.count, group.size))
-            d_KWB[:, group.rows] = torch.log_softmax(part, dim=2).flatten(1, 2)
-        rows_KSB = codes_KSB + self._starts_S1
-        loss_K = -d_KWB.gather(1, rows_KSB).sum(dim=(1, 2)) / n_rows
-        spans = d_KWB[:, n_numeric:].exp_().mul_(scale)
-        fewer = torch.full(rows_KSB.shape, -scale, device=spans.device)
-        spans.scatter_add_(1, rows_KSB - n_numeric, fewer)
-        # A scalar exists where its mode is a Gaussian: points and "missing" have none.
-        present = codes_KSB[:, :n_numeric] < self._gaussians_KM1
-        sigma_KM1 = self.flat.value["sigma"].unsqueeze(2)
-        mean = torch.tanh(logits_KWB[:, :n_numeric])
-        error = (scalars_KMB - mean) / sigma_KM1 * present
-        square = error.square()
-        counts = present.sum(dim=2, keepdim=True)
-        loss_K += (0.5 * square.sum(dim=2, keepdim=True) + sigma_KM1.log() * counts).sum(
-            dim=(1, 2)
-        ) / n_rows
-        d_sigma = (counts - square.sum(dim=2, keepdim=True)) / sigma_KM1 * scale
-        self.flat.grad["sigma"].copy_(d_sigma.squeeze(2))
-        torch.mul(error / sigma_KM1 * (-scale), 1.0 - mean.square(), out=d_KWB[:, :n_numeric])
-        return loss_K, d_KWB
+        self.losses[0] += reconstruction_K
+        self.losses[1] += divergence_K
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -335,8 +270,7 @@ class TVAEModel(NeuralModel):
 
     def inputs(self, n_rows: int, stream: torch.Generator, wanted: Wanted) -> Any:
         """**Shape** (Z, B): points of the latent space; conditions are met by drawing again."""
-        device = self.weights["head.bias"].device
-        return torch.randn(self.spec.embedding_dim, n_rows, generator=stream, device=device)
+        return normal((self.spec.embedding_dim, n_rows), stream)
 
     def logits(self, inputs: Any) -> Tensor:
         """**Shape** (W, B)."""

@@ -175,9 +175,9 @@ def test_the_mean_gradient_of_two_ranks_is_that_of_their_rows_together(table: sf
     noises = [rank._noise._numbers["normal"].view(-1, 50) for rank in ranks]
     assert not torch.equal(*noises)
     union._noise._numbers["normal"] = torch.cat(noises, dim=1).view(1, 1, -1)
-    union._picked[0, 0] = torch.cat(
-        [ranks[0]._picked[0, 0], ranks[1]._picked[0, 0] + len(halves[0])]
-    )
+    first, second = (rank._batches._picked[0, 0] for rank in ranks)
+    union._batches._picked[0, 0] = torch.cat([first, second + len(halves[0])])
+    union._batches._look_up()
     union.step(0)
     ours, theirs, together = heard
     torch.testing.assert_close((ours + theirs) / 2, together, rtol=1e-4, atol=1e-6)
