@@ -92,9 +92,9 @@ def test_configuration_folder_that_is_none_is_explained(tmp_path: Path) -> None:
         compose.one([], tmp_path / "absent")
 
 
-def test_cluster_alone_is_composed_and_other_settings_are_refused() -> None:
-    assert compose.cluster(["cluster.n_workers=3"], None) == Local(n_workers=3)
+def test_place_alone_is_composed_and_other_settings_are_refused() -> None:
+    assert compose.place(["cluster.n_workers=3"], None)[0] == Local(n_workers=3)
     with pytest.raises(OrderError, match="changes no row that a fitted model draws"):
-        compose.cluster(["cluster.n_workers=3", "generator.epochs=5"], None)
+        compose.place(["cluster.n_workers=3", "generator.epochs=5"], None)
     with pytest.raises(OrderError, match="did you mean 'local'"):
-        compose.cluster(["cluster=locl"], None)
+        compose.place(["cluster=locl"], None)
