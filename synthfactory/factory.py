@@ -277,7 +277,15 @@ def perform(stage: str, run: Run, campaign: str | None = None) -> str:
         if stage == "fit":
             run.forget_unfinished_fit()
     except Interrupted as error:
-        journal.write_event(run.folder, "interrupted", stage, attempt=attempt, why=str(error))
+        if attempt:
+            journal.write_event(
+                run.folder,
+                "interrupted",
+                stage,
+                attempt=attempt,
+                campaign=campaign,
+                why=str(error),
+            )
         raise
     except Exception as error:
         if run.is_done(stage):

@@ -173,6 +173,9 @@ def begin_attempt(folder: Path, stage: str, *, campaign: str, step: int, **more:
             continue
         if event["event"] == "started":
             starts = starts + 1 if event.get("step") == step else 0
+        elif event["event"] == "interrupted":
+            # It was asked to stop, and did not die.
+            starts = max(0, starts - 1)
         elif event["event"] in ("committed", "failed"):
             starts = 0
     if starts >= MAX_STARTS:
