@@ -220,7 +220,7 @@ class Stepper:
 
 def whole(options: argparse.Namespace) -> None:
     """A whole fit of each side, from the table to the model, in turns."""
-    for model, turn in itertools.product(OURS, range(options.turns)):
+    for model, turn in itertools.product(options.models, range(options.turns)):
         spec = with_fields(OURS[model], epochs=options.epochs or 300)
         times = {arm: _whole_fit(spec, model, arm, turn, options) for arm in arms_of(options)}
         record(
@@ -257,7 +257,7 @@ def arms_of(options: argparse.Namespace) -> list[str]:
 
 def steps(options: argparse.Namespace) -> None:
     """Milliseconds of a step: epochs (at most 65 steps) of each side in turns."""
-    for name, model in itertools.product(options.tables, OURS):
+    for name, model in itertools.product(options.tables, options.models):
         table = table_of(name).head(32_500) if name == "flights" else table_of(name)
         count = min(65, table.n_rows // 500)
         gpu = find_device(options.device).type == "cuda"
@@ -809,6 +809,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="+", choices=list(PARTS))
     parser.add_argument("--tables", type=lambda text: text.split(","), default=["adult", "bank"])
+    parser.add_argument("--models", type=lambda text: text.split(","), default=list(OURS))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--turns", type=int, default=3, help="repetitions of each timing")

@@ -18,6 +18,8 @@ from typing import Any
 from synthfactory.errors import ClusterError
 
 MAX_STILLBORN = 3
+# A batch system that is busy refuses a submission now and then.
+MAX_REFUSED = 5
 LOOK_EVERY_S = 10.0
 # A job that the queue does not list yet may just be new.
 GRACE_S = 5.0
@@ -93,13 +95,18 @@ class Elastic:
 
     async def run(self, every_s: float) -> None:
         """Keep step until the campaign ends or workers cannot be had."""
+        refused = 0
         while self.error is None:
             try:
                 await self.step()
             except ClusterError as error:
                 self.error = error
             except RuntimeError as error:
-                self.error = ClusterError(f"The batch system took no job: {error}")
+                refused += 1
+                if refused >= MAX_REFUSED:
+                    self.error = ClusterError(f"The batch system took no job: {error}")
+            else:
+                refused = 0
             await asyncio.sleep(every_s)
 
     def check(self) -> None:
@@ -173,8 +180,9 @@ class Elastic:
                 if now_s - job.gone_since_s > RETURN_S or self._has_ended(name, alive):
                     self._forget(kind, name)
             elif now_s - job.asked_s > GRACE_S and self._has_ended(name, alive):
+                # What the batch system refused never was a job.
+                kind.stillborn += self._cluster.workers[name].job_id is not None
                 self._forget(kind, name)
-                kind.stillborn += 1
         if kind.stillborn >= MAX_STILLBORN:
             raise ClusterError(
                 f"The last {kind.stillborn} jobs for {kind.name.upper()} workers ended before "

@@ -53,7 +53,7 @@ def test_each_worker_sees_its_own_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_workers_that_share_a_gpu_hold_a_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4")
-    with Local(n_workers=2).connect(2, 1) as client:
-        held = list(client.run(find_allocation).values())
+    with Local(n_workers=2).connect(2, 1) as workers:
+        held = list(workers.client.run(find_allocation).values())
     assert [(own.gpus, own.gpu_share) for own in held] == [(1, 0.5), (1, 0.5)]
     assert sum(own.cpus for own in held) == len(os.sched_getaffinity(0))
