@@ -171,6 +171,18 @@ def test_worker_jobs_that_cannot_work_are_reported_and_not_submitted_for_ever(
     eventually("no job left", lambda: not devcluster.squeue(), timeout_s=30)
 
 
+def test_submission_that_is_refused_is_reported_in_the_batch_system_s_words(
+    devcluster: DevCluster, people_csv: Path, tmp_path: Path
+) -> None:
+    words = order(people_csv, tmp_path / "runs", "cluster=slurm", "cluster.partition=nowhere")
+    done = subprocess.run(
+        synthfactory("run", *words), env=devcluster.env, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 1, done.stderr
+    assert "The batch system took no job" in done.stderr
+    assert "invalid partition" in done.stderr
+
+
 def test_job_that_the_site_would_not_take_is_refused_before_it_is_submitted(
     devcluster: DevCluster, people_csv: Path, tmp_path: Path
 ) -> None:
