@@ -203,7 +203,7 @@ def commit(
     -------
     dict
         The manifest of the first committer.  Whoever wrote the same and came second finds
-        ``"second": "equal"`` or ``"different"`` in it.
+        ``"second"`` in it: ``equal``, ``different``, or ``swept`` when it had not finished.
 
     Raises
     ------
@@ -221,7 +221,13 @@ def commit(
         manifest = {"stage": folder.name, "files": files, **(note() if note else {})}
         write_json(work / DONE, manifest)
 
-    first = publish(folder, write_and_list)
+    try:
+        first = publish(folder, write_and_list)
+    except Exception:
+        if not is_done(folder):
+            raise
+        # Somebody else was first, and swept away what was being written here.
+        return {**read_done(folder), "second": "swept"}
     sweep(folder.parent, folder.name)
     manifest = read_done(folder)
     if not first and files:

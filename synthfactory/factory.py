@@ -288,11 +288,6 @@ def perform(stage: str, run: Run, campaign: str | None = None) -> str:
             )
         raise
     except Exception as error:
-        if run.is_done(stage):
-            # Somebody else was faster, and swept away what this one was writing.
-            journal.clear_failure(run.folder)
-            journal.write_event(run.folder, "committed", stage, attempt=attempt, second="swept")
-            return stage
         journal.write_failure(run.folder, stage, error, attempt=attempt)
         if isinstance(error, SynthfactoryError):
             raise
