@@ -398,6 +398,10 @@ def test_killed_request_continues_to_the_same_bytes(
     wait_for(lambda: any((tmp_path / "records").glob("*.json")), process)
     os.killpg(process.pid, with_)
     _, told = process.communicate(timeout=120)
+    if (tmp_path / "manifest.json").exists():
+        # On a busy machine the last part may end before the signal is heard.
+        assert artifacts.read_json(tmp_path / "manifest.json")["merkleRoot"] == undisturbed
+        return
     recorded = {path.stem for path in (tmp_path / "records").glob("*.json")}
     before = {name: stamp for name, stamp in stamps(tmp_path).items() if name[:10] in recorded}
     assert before
@@ -456,7 +460,9 @@ def test_full_disk_leaves_whole_parts_and_the_same_command_finishes(
         assert 0 < len(before) < 3
         assert not unfinished(tmp_path)
         for path in (tmp_path / "data").iterdir():
-            assert pq.read_metadata(path).num_rows == 8 * 131_072
+            whole = 8 * 131_072
+            rest = REFERENCE_ROWS - 2 * whole
+            assert pq.read_metadata(path).num_rows in (whole, rest)
         subprocess.run(["mount", "-o", "remount,size=256m", str(tmp_path)], check=True)
         told = run_command(certified_run, tmp_path)
         assert told["merkle_root"] == undisturbed
