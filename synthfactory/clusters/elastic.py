@@ -98,15 +98,16 @@ class Elastic:
         refused = 0
         while self.error is None:
             try:
-                await self.step()
+                asked = await self.step()
             except ClusterError as error:
                 self.error = error
             except RuntimeError as error:
                 refused += 1
+                self._forget_refused()
                 if refused >= MAX_REFUSED:
                     self.error = ClusterError(f"The batch system took no job: {error}")
             else:
-                refused = 0
+                refused = 0 if asked else refused
             await asyncio.sleep(every_s)
 
     def check(self) -> None:
@@ -120,8 +121,17 @@ class Elastic:
         if self.error is not None:
             raise self.error
 
-    async def step(self) -> None:
-        """Count, compare, ask for jobs and give some back."""
+    async def step(self) -> int:
+        """Count, compare, ask for jobs and give some back; returns how many were asked for.
+
+        Raises
+        ------
+        ClusterError
+            When jobs end before they work.
+        RuntimeError
+            When the batch system refuses a job.
+        """
+        asked = 0
         need = self._needed()
         now_s = time.monotonic()
         alive = await self._queue(now_s)
@@ -135,8 +145,10 @@ class Elastic:
                 kind.made += 1
                 kind.jobs[name] = Job(asked_s=now_s)
                 self._cluster.worker_spec[name] = kind.spec
+                asked += 1
             self._give_back(kind, wanted, now_s)
         await self._cluster._correct_state()
+        return asked
 
     def _needed(self) -> dict[str, float]:
         """What of each kind's resource could be used now.
@@ -180,9 +192,8 @@ class Elastic:
                 if now_s - job.gone_since_s > RETURN_S or self._has_ended(name, alive):
                     self._forget(kind, name)
             elif now_s - job.asked_s > GRACE_S and self._has_ended(name, alive):
-                # What the batch system refused never was a job.
-                kind.stillborn += self._cluster.workers[name].job_id is not None
                 self._forget(kind, name)
+                kind.stillborn += 1
         if kind.stillborn >= MAX_STILLBORN:
             raise ClusterError(
                 f"The last {kind.stillborn} jobs for {kind.name.upper()} workers ended before "
@@ -195,6 +206,18 @@ class Elastic:
         """Whether the queue was looked at and does not list a job that was submitted."""
         started = self._cluster.workers.get(name)
         return alive is not None and started is not None and str(started.job_id) not in alive
+
+    def _forget_refused(self) -> None:
+        """Forget what the batch system refused: it never was a job, and is asked for again."""
+        from distributed.core import Status
+
+        for kind in self._kinds:
+            for name in list(kind.jobs):
+                started = self._cluster.workers.get(name)
+                if started is not None and started.job_id is None:
+                    self._forget(kind, name)
+                    del self._cluster.workers[name]
+                    started.status = Status.failed
 
     def _forget(self, kind: Kind, name: str) -> None:
         kind.jobs.pop(name)
