@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED")
 # A fit that takes a few checkpoints: one is written every five seconds.
-EPOCHS = 700
+EPOCHS = 1500
 
 
 def order(people_csv: Path, runs: Path, *more: str) -> list[str]:
@@ -144,7 +144,8 @@ def test_client_is_killed_and_the_command_repeated(
     os.killpg(campaign.pid, signal.SIGKILL)
     campaign.wait()
     run_on(devcluster, "run", "cluster=slurm", *JOBS, *order(people_csv, tmp_path / "runs"))
-    assert_continued(tmp_path / "runs", undisturbed)
+    # The worker may end the fit before it notices that nobody waits for it.
+    assert_continued(tmp_path / "runs", undisturbed, restarts=0)
 
 
 def test_client_is_terminated_and_stops_where_it_can_go_on(
