@@ -173,7 +173,7 @@ def test_time_limit_of_an_allocation(
     devcluster.reset()
     job = submit(
         devcluster, "site=devcluster", "cluster.partition=short", "cluster.walltime_min=1",
-        "cluster.gpus_per_node=0", *order(people_csv, tmp_path / "runs", "generator.epochs=3000"),
+        "cluster.gpus_per_node=0", *order(people_csv, tmp_path / "runs", "generator.epochs=30000"),
     )  # fmt: skip
     runs = tmp_path / "runs"
     eventually(
