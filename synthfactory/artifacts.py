@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -228,10 +228,12 @@ def commit(
             raise
         # Somebody else was first, and swept away what was being written here.
         return {**read_done(folder), "second": "swept"}
-    sweep(folder.parent, folder.name)
     manifest = read_done(folder)
     if not first and files:
-        manifest["second"] = "equal" if manifest["files"] == files else "different"
+        theirs = manifest["files"]
+        # Whoever swept while this one wrote took some of its files; those that are left tell.
+        part = "swept" if files.items() <= theirs.items() else "different"
+        manifest["second"] = "equal" if files == theirs else part
     return manifest
 
 
@@ -272,12 +274,21 @@ def publish(folder: Path, write: Callable[[Path], None]) -> bool:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def sweep(folder: Path, name: str = "") -> None:
-    """Remove what killed writers left half-written in a folder, of one name or of all.
+def sweep(folder: Path, *, spared: Sequence[str]) -> None:
+    """Remove what killed writers left half-written in a folder.
 
-    Only for what is committed: a writer who is still alive loses its work, which nobody needs.
+    Only where all is committed: a writer who is still alive loses its work, which nobody needs.
+
+    Parameters
+    ----------
+    folder
+        Where they wrote.
+    spared
+        Names whose writers may still be at work.
     """
-    for left in folder.glob(f".{name}.*.tmp" if name else ".*.tmp"):
+    for left in folder.glob(".*.tmp"):
+        if left.name.startswith(tuple(f".{other}." for other in spared)):
+            continue
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from synthfactory import accounting, artifacts, factory, interruption
+from synthfactory.accounting.allocation import VISIBLE
 from synthfactory.certification import IssuerKey
 from synthfactory.errors import Interrupted, OrderError, SynthfactoryError
 from synthfactory.generators import NeuralGenerator
@@ -335,13 +335,7 @@ def _clear_away(run: Run) -> None:
     The client's own files are left alone: the client of another campaign may be writing them.
     """
     run.forget_unfinished_fit()
-    for path in run.folder.glob(".*.tmp"):
-        if path.name.startswith((".release.", f".{accounting.RESOURCES_FILE}.")):
-            continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    artifacts.sweep(run.folder, spared=("release", accounting.RESOURCES_FILE))
 
 
 def _asks(workers: Workers, stage: str, run: Run) -> dict[str, float] | None:
@@ -398,8 +392,7 @@ def _has_ranks(run: Run) -> bool:
 
 def _gpus() -> str:
     """The GPUs that a worker was given, by the variables that choose them."""
-    names = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
-    given = [os.environ.get(name, "") for name in names]
+    given = [os.environ.get(name, "") for name in VISIBLE]
     return next((gpus for gpus in given if gpus not in ("", "-1")), "")
 
 

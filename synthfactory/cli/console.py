@@ -6,11 +6,11 @@ import getpass
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -20,6 +20,8 @@ from synthfactory.journal import STAGES, Progress
 if TYPE_CHECKING:
     from synthfactory.campaign import View, Watch
     from synthfactory.run import Outcome
+
+Seen = TypeVar("Seen")
 
 MARKS = {
     "certified": ("✔", "green"),
@@ -41,17 +43,34 @@ def ask_passphrase() -> bytes:
     return getpass.getpass("Passphrase of the issuer key: ").encode()
 
 
+def watching(quiet: bool) -> AbstractContextManager[Watch]:
+    """Show a campaign while it runs."""
+    return shown(quiet, live_table, SparseLines())
+
+
 @contextmanager
-def watching(quiet: bool) -> Iterator[Watch]:
-    """Show a campaign while it runs: live on a terminal, a line now and then elsewhere."""
+def shown(
+    quiet: bool, picture: Callable[[Seen], RenderableType], lines: Callable[[Seen], None]
+) -> Iterator[Callable[[Seen], None]]:
+    """What is told while something runs: live on a terminal, a line now and then elsewhere.
+
+    Parameters
+    ----------
+    quiet
+        Show nothing.
+    picture
+        What a terminal shows of what was told.
+    lines
+        Prints a line now and then.
+    """
     screen = console()
     if quiet:
-        yield lambda view: None
+        yield lambda seen: None
     elif screen.is_terminal and not os.environ.get("CI"):
         with Live(console=screen, refresh_per_second=4, transient=True) as live:
-            yield lambda view: live.update(live_table(view))
+            yield lambda seen: live.update(picture(seen))
     else:
-        yield SparseLines()
+        yield lines
 
 
 def live_table(view: View) -> RichTable:

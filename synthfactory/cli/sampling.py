@@ -7,19 +7,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from rich.live import Live
 from rich.text import Text
 
 from synthfactory import interruption
 from synthfactory.cli import compose
-from synthfactory.cli.console import bar, console
+from synthfactory.cli.console import bar, shown
 from synthfactory.clusters import Local
 from synthfactory.errors import OrderError
-from synthfactory.generation import Advance, Generated, Request, Watch, generate
+from synthfactory.generation import Advance, Generated, Request, generate
 
 _LINE_EVERY_S = 30.0
 
@@ -40,7 +37,7 @@ def sample_rows(arguments: argparse.Namespace) -> Generated:
     # Ranks that serve the client of their job do not come back from here.
     with (
         cluster.session(site, arguments.run.resolve().parent) as connect,
-        _watching(arguments.quiet) as watch,
+        shown(arguments.quiet, _picture, SparseLines()) as watch,
     ):
         return generate(
             request,
@@ -71,19 +68,8 @@ def in_words(advance: Advance) -> str:
     return ", ".join(words)
 
 
-@contextmanager
-def _watching(quiet: bool) -> Iterator[Watch]:
-    """Show how far it is: live on a terminal, a line now and then elsewhere."""
-    screen = console()
-    if quiet:
-        yield lambda advance: None
-    elif screen.is_terminal and not os.environ.get("CI"):
-        with Live(console=screen, refresh_per_second=4, transient=True) as live:
-            yield lambda advance: live.update(
-                bar(_fraction(advance)) + Text(f"  {in_words(advance)}")
-            )
-    else:
-        yield SparseLines()
+def _picture(advance: Advance) -> Text:
+    return bar(_fraction(advance)) + Text(f"  {in_words(advance)}")
 
 
 class SparseLines:

@@ -6,7 +6,8 @@ import argparse
 import json
 import signal
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -14,6 +15,9 @@ from rich.text import Text
 from synthfactory import artifacts, certification, interruption
 from synthfactory.cli.console import MARKS, ask_passphrase, console, tell, watching
 from synthfactory.errors import Interrupted, ReleaseError
+
+if TYPE_CHECKING:
+    from synthfactory.run import Outcome
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -24,36 +28,25 @@ def run(arguments: argparse.Namespace) -> int:
         settings = compose.one(arguments.settings, arguments.config_dir)
         _print_json(settings.order.to_dict())
         return 0
-    interruption.listen(*interruption.EARLY_SIGNALS, signal.SIGTERM)
-    with watching(arguments.quiet) as watch:
-        token = make.watcher.set(watch)
-        try:
-            if _is_sweep(arguments):
-                batches = compose.many(arguments.settings, arguments.config_dir)
-                outcomes = [job.return_value for batch in batches for job in batch]
-            else:
-                outcomes = make.make_all([compose.one(arguments.settings, arguments.config_dir)])
-        finally:
-            make.watcher.reset(token)
-    return _conclude(outcomes, arguments.json)
+
+    def make_it() -> list[Outcome]:
+        if _is_sweep(arguments):
+            batches = compose.many(arguments.settings, arguments.config_dir)
+            return [job.return_value for batch in batches for job in batch]
+        return make.make_all([compose.one(arguments.settings, arguments.config_dir)])
+
+    return _watched(arguments, make_it)
 
 
 def resume(arguments: argparse.Namespace) -> int:
     """Go on with every run of a folder that is not done, from the folder alone."""
     from synthfactory.cli import compose, make
 
-    interruption.listen(*interruption.EARLY_SIGNALS, signal.SIGTERM)
     left = compose.unfinished(arguments.runs, arguments.settings, arguments.config_dir)
     if not left:
         console().print(Text(f"Every run in {arguments.runs} is done."))
         return 0
-    with watching(arguments.quiet) as watch:
-        token = make.watcher.set(watch)
-        try:
-            outcomes = make.make_all(left)
-        finally:
-            make.watcher.reset(token)
-    return _conclude(outcomes, arguments.json)
+    return _watched(arguments, lambda: make.make_all(left))
 
 
 def plan(arguments: argparse.Namespace) -> int:
@@ -145,9 +138,18 @@ def _is_sweep(arguments: argparse.Namespace) -> bool:
     return arguments.multirun or (in_job and compose.is_sweep(arguments.settings))
 
 
-def _conclude(outcomes: list[Any], as_json: bool) -> int:
-    """Say how the runs ended; returns the exit code of the worst."""
-    if as_json:
+def _watched(arguments: argparse.Namespace, make_it: Callable[[], list[Outcome]]) -> int:
+    """Make it, show how far it is, and say how it ended; returns the exit code of the worst."""
+    from synthfactory.cli import make
+
+    interruption.listen(*interruption.EARLY_SIGNALS, signal.SIGTERM)
+    with watching(arguments.quiet) as watch:
+        token = make.watcher.set(watch)
+        try:
+            outcomes = make_it()
+        finally:
+            make.watcher.reset(token)
+    if arguments.json:
         _print_json(
             [
                 {

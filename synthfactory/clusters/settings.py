@@ -83,8 +83,13 @@ def tell_dashboard(client: Client) -> None:
     )
 
 
-def expect_count(name: str, value: object, minimum: int) -> None:
-    """Check a whole number; None is allowed.
+def expect_count(name: str, value: object, minimum: int, *, optional: bool = True) -> None:
+    """Check a whole number.
+
+    Parameters
+    ----------
+    optional
+        Whether None will do.
 
     Raises
     ------
@@ -92,7 +97,8 @@ def expect_count(name: str, value: object, minimum: int) -> None:
         With what was expected and what came.
     """
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= minimum
-    if value is not None and not whole:
+    if not whole and not (optional and value is None):
+        null = ", or null" if optional else ""
         raise OrderError(
-            f"{name}: expected a whole number of at least {minimum}, or null, got {value!r}."
+            f"{name}: expected a whole number of at least {minimum}{null}, got {value!r}."
         )

@@ -23,6 +23,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import psutil
 
+from synthfactory.clusters.settings import expect_count
 from synthfactory.errors import OrderError, did_you_mean
 
 VENDORS = ("nvidia", "amd", "none")
@@ -92,7 +93,7 @@ class JobRequest:
             "signal_lead_s": 1,
         }.items():
             if name != "signal_lead_s" or self.signal_lead_s is not None:
-                _expect_whole(f"job.{name}", getattr(self, name), minimum)
+                expect_count(f"job.{name}", getattr(self, name), minimum, optional=False)
         if self.memory_gb is not None and not self.memory_gb > 0:
             raise OrderError(f"job.memory_gb: expected more than 0, got {self.memory_gb!r}.")
         for name in ("partition", "qos", "account", "name", "log"):
@@ -246,9 +247,9 @@ class Partition:
         where = f"site.partitions.{self.name}"
         for name in ("max_walltime_min", "max_nodes"):
             if getattr(self, name) is not None:
-                _expect_whole(f"{where}.{name}", getattr(self, name), 1)
+                expect_count(f"{where}.{name}", getattr(self, name), 1, optional=False)
         if self.gpus_per_node is not None:
-            _expect_whole(f"{where}.gpus_per_node", self.gpus_per_node, 0)
+            expect_count(f"{where}.gpus_per_node", self.gpus_per_node, 0, optional=False)
         _fill(self, "qos", _mapping(f"{where}.qos", self.qos, QoS))
         if self.account is not None:
             _fill(self, "account", _part(f"{where}.account", self.account, Flag))
@@ -376,7 +377,7 @@ class Site:
                 )
         for name in ("gpus_per_node", "cores_per_node", "usable_cores"):
             if getattr(self, name) is not None:
-                _expect_whole(f"site.{name}", getattr(self, name), 0)
+                expect_count(f"site.{name}", getattr(self, name), 0, optional=False)
         for name in self.LISTS:
             _fill(self, name, _texts(f"site.{name}", getattr(self, name)))
         _fill(self, "gpu_cores", tuple(int(core) for core in self.gpu_cores))
@@ -766,11 +767,6 @@ def _texts(where: str, value: object) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise OrderError(f"{where}: expected a list of texts, got {value!r}.")
     return tuple(str(item) for item in value)
-
-
-def _expect_whole(where: str, value: object, minimum: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise OrderError(f"{where}: expected a whole number of at least {minimum}, got {value!r}.")
 
 
 def _expect_one_word(where: str, value: object) -> None:

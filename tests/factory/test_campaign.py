@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from stage_files import bytes_of
 
 from synthfactory import artifacts
 from synthfactory.status import read_status
@@ -35,18 +36,6 @@ def make(runs: Path, *words: str, expected: tuple[int, ...] = (0, 3)) -> list[di
     assert done.returncode in expected, done.stderr
     outcomes: list[dict[str, object]] = json.loads(done.stdout)
     return outcomes
-
-
-def bytes_of(runs: Path) -> dict[str, str]:
-    """Digest of every file that must not depend on when, where and how often it was made."""
-    stages = ("split", "fit", "sample", "evaluate", "decide")
-    return {
-        f"{run.name}/{stage}/{name}": digest
-        for run in runs.glob("*-*")
-        for stage in stages
-        if artifacts.is_done(run / stage)
-        for name, digest in artifacts.read_done(run / stage)["files"].items()
-    }
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,7 @@ from typing import Any
 
 from devclusters import DevCluster
 
-from synthfactory import artifacts
-from synthfactory.journal import STAGES, read_events
+from synthfactory.journal import read_events
 
 # Workers of a 2-core machine, with room for torch and the evaluation.
 JOBS = (
@@ -59,15 +58,12 @@ def submit(devcluster: DevCluster, *words: str) -> str:
     return done.stdout.strip()
 
 
-def bytes_of(runs: Path) -> dict[str, str]:
-    """Digest of every file that must not depend on when, where and how often it was made."""
-    return {
-        f"{run.name}/{stage}/{name}": digest
-        for run in runs.glob("*-*")
-        for stage in STAGES
-        if artifacts.is_done(run / stage)
-        for name, digest in artifacts.read_done(run / stage)["files"].items()
-    }
+def order(people_csv: Path, runs: Path, *more: str, epochs: int) -> list[str]:
+    """The words of one order, a fit of so many epochs."""
+    return [
+        f"dataset.path={people_csv}", "generator=tvae", f"generator.epochs={epochs}",
+        f"paths.runs={runs}", *SMALL, *more,
+    ]  # fmt: skip
 
 
 def events_of(runs: Path, stage: str, event: str) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -9,9 +10,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import campaigns
 import pytest
-from campaigns import JOBS, SMALL, bytes_of, events_of, run_on, submit, synthfactory
+from campaigns import JOBS, SMALL, events_of, run_on, submit, synthfactory
 from devclusters import DevCluster, eventually
+from stage_files import bytes_of
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
@@ -25,11 +28,7 @@ def sweep(people_csv: Path, runs: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def order(people_csv: Path, runs: Path, *more: str) -> list[str]:
-    return [
-        f"dataset.path={people_csv}", "generator=tvae", "generator.epochs=4",
-        f"paths.runs={runs}", *SMALL, *more,
-    ]  # fmt: skip
+order = functools.partial(campaigns.order, epochs=4)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import signal
@@ -10,12 +11,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import campaigns
 import psutil
 import pytest
 from campaigns import (
     JOBS,
-    SMALL,
-    bytes_of,
     events_of,
     no_debris,
     run_on,
@@ -24,6 +24,7 @@ from campaigns import (
     wait_for_step,
 )
 from devclusters import DevCluster, eventually
+from stage_files import bytes_of
 
 from synthfactory.generators import step_of
 
@@ -34,11 +35,7 @@ ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED"
 EPOCHS = 1500
 
 
-def order(people_csv: Path, runs: Path, *more: str) -> list[str]:
-    return [
-        f"dataset.path={people_csv}", "generator=tvae", f"generator.epochs={EPOCHS}",
-        f"paths.runs={runs}", *SMALL, *more,
-    ]  # fmt: skip
+order = functools.partial(campaigns.order, epochs=EPOCHS)
 
 
 @pytest.fixture(scope="module")
