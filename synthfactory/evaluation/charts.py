@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from synthfactory.evaluation.evidence import Evidence
-from synthfactory.evaluation.fidelity.pairs import JointTables, associations
-from synthfactory.evaluation.measurement import Measurement
 from synthfactory.tables import Column, Encoded
 
 N_BARS = 24
 CLIP = (0.01, 0.99)
 RARE = 10
 MAX_LEVELS = 24
-MAX_PAIR_COLUMNS = 60
 
 
-def column_charts(evidence: Evidence, shapes: Measurement) -> list[dict[str, Any]]:
+def column_charts(evidence: Evidence, scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A histogram or bar chart of every column, worst first."""
     charts = []
     n_numeric = len(evidence.schema.numeric)
-    for scored in shapes.details["columns"]:
+    for scored in scores:
         place = evidence.names.index(scored["name"])
         column = evidence.schema.column(scored["name"])
         if place < n_numeric:
@@ -96,24 +94,4 @@ def _bars(real: Encoded, other: Encoded, place: int, column: Column) -> dict[str
         "real": real_bars,
         "synthetic": other_bars,
         "missing": {"real": missing[0], "synthetic": missing[1]} if column.nullable else None,
-    }
-
-
-def pair_chart(evidence: Evidence) -> dict[str, Any]:
-    """Strength of dependence of every pair, real and synthetic."""
-    n_columns = min(len(evidence.names), MAX_PAIR_COLUMNS)
-    sizes = evidence.binning.sizes[:n_columns]
-    matrices = []
-    for rows in (evidence.train, evidence.synthetic):
-        some = evidence.at_most(rows, "charts: rows")
-        tables = JointTables(evidence.binning(some)[:, :n_columns], sizes)
-        matrix = np.eye(n_columns)
-        for (a, b), value in zip(tables.pairs, associations(tables(), len(some)), strict=True):
-            matrix[a, b] = matrix[b, a] = value
-        matrices.append(matrix.tolist())
-    return {
-        "columns": list(evidence.names[:n_columns]),
-        "real": matrices[0],
-        "synthetic": matrices[1],
-        "measure": "bias-corrected Cramér's V on bins of the real rows",
     }

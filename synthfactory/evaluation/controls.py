@@ -15,6 +15,7 @@ from synthfactory.evaluation.evidence import Evidence, shuffled, take
 from synthfactory.evaluation.measurement import ControlOutcome
 from synthfactory.evaluation.neighbours import scales
 from synthfactory.evaluation.privacy import dcr, exact_match
+from synthfactory.evaluation.suite import Found, Suite
 from synthfactory.tables import Encoded
 
 N_ROWS = 5_000
@@ -75,21 +76,45 @@ def alarms(evidence: Evidence, rows: Encoded) -> tuple[str, ...]:
     return tuple(name for name, rings in raised.items() if rings)
 
 
-def check_instrument(evidence: Evidence) -> tuple[ControlOutcome, ...]:
-    """Judge all six tables."""
+def tables(evidence: Evidence) -> Mapping[str, Encoded]:
+    """All six tables by ``<kind>: <name>``."""
+    leaks, clean = planted_leaks(evidence), clean_tables(evidence)
+    return {
+        **{f"positive: {name}": rows for name, rows in leaks.items()},
+        **{f"negative: {name}": rows for name, rows in clean.items()},
+    }
+
+
+def conclude(evidence: Evidence, raised: Mapping[str, tuple[str, ...]]) -> Found:
+    """The outcomes, leaks first, from the alarms that each table raised."""
     outcomes = []
-    for kind, tables in (
-        ("positive", planted_leaks(evidence)),
-        ("negative", clean_tables(evidence)),
-    ):
-        for name, rows in tables.items():
-            raised = alarms(evidence, rows)
-            outcomes.append(
-                ControlOutcome(
-                    id=name,
-                    kind=kind,  # type: ignore[arg-type]
-                    flagged=bool(raised),
-                    by=raised,
-                )
+    for piece in PIECES:
+        kind, name = piece.split(": ")
+        outcomes.append(
+            ControlOutcome(
+                id=name,
+                kind=kind,  # type: ignore[arg-type]
+                flagged=bool(raised[piece]),
+                by=raised[piece],
             )
-    return tuple(outcomes)
+        )
+    return Found(instrument=outcomes)
+
+
+PIECES = (
+    "positive: noisy_copy",
+    "positive: shifted_copy",
+    "positive: memorised_1pct",
+    "positive: collapse",
+    "negative: fresh_real",
+    "negative: independent_marginals",
+)
+
+SUITE = Suite(
+    name="instrument",
+    ids=("instrument",),
+    pieces=lambda evidence: PIECES,
+    work=lambda evidence, piece: alarms(evidence, tables(evidence)[piece]),
+    conclude=conclude,
+    weight=25,
+)

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from synthfactory.errors import EvaluationError, OrderError
-from synthfactory.evaluation import charts
-from synthfactory.evaluation.controls import check_instrument
-from synthfactory.evaluation.evidence import Evidence
+from synthfactory.evaluation import controls, protocol
+from synthfactory.evaluation.evidence import Evidence, ShadowModel, Trainer
 from synthfactory.evaluation.fidelity import pairs, shapes, two_sample
-from synthfactory.evaluation.measurement import Findings, Measurement
+from synthfactory.evaluation.measurement import Findings
 from synthfactory.evaluation.privacy import attribute_inference, dcr, exact_match
+from synthfactory.evaluation.suite import Found, Suite
 from synthfactory.evaluation.utility import tstr
 from synthfactory.tables import Table
 
+SUITES: tuple[Suite, ...] = (
+    shapes.SUITE,
+    pairs.SUITE,
+    two_sample.SUITE,
+    exact_match.SUITE,
+    dcr.SUITE,
+    attribute_inference.SUITE,
+    tstr.SUITE,
+)
+
 ReportProgress = Callable[[float, str], None]
+
+LEAST = {"max_rows": 100, "repeats": 20, "attacks": 100, "shadows": 0, "targets": 100}
+MIN_SHADOWS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +45,12 @@ class Evaluation:
         Rows of each table that costly measurements use at most; a measurement's n tells.
     repeats
         Bootstrap repeats.
+    attacks
+        People that each attack on single persons tries, members and strangers alike, at most.
+    shadows
+        Shadow models that the membership attack trains; 0 leaves that attack out.
+    targets
+        People whose membership the shadow models test, at most.
     controls
         Whether the instrument is checked with planted leaks; without it nothing is certified.
 
@@ -44,6 +63,9 @@ class Evaluation:
     confidence: float = 0.95
     max_rows: int = 20_000
     repeats: int = 200
+    attacks: int = 2_000
+    shadows: int = 0
+    targets: int = 1_000
     controls: bool = True
 
     def __post_init__(self) -> None:
@@ -52,15 +74,55 @@ class Evaluation:
                 "evaluation.confidence: expected a number between 0.5 and 1, "
                 f"got {self.confidence!r}."
             )
-        for name, least in (("max_rows", 100), ("repeats", 20)):
+        for name, least in LEAST.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise OrderError(
                     f"evaluation.{name}: expected a whole number of at least {least}, "
                     f"got {value!r}."
                 )
+        if 0 < self.shadows < MIN_SHADOWS:
+            raise OrderError(
+                f"evaluation.shadows: expected 0, or at least {MIN_SHADOWS} shadow models, got "
+                f"{self.shadows}: fewer say nothing about a single person."
+            )
         if not isinstance(self.controls, bool):
             raise OrderError(f"evaluation.controls: expected true or false, got {self.controls!r}.")
+
+    @property
+    def suites(self) -> tuple[Suite, ...]:
+        """The suites of this evaluation, in the order in which they are reported."""
+        return (*SUITES, *((controls.SUITE,) if self.controls else ()))
+
+    def gather(
+        self,
+        *,
+        train: Table,
+        control: Table,
+        test: Table,
+        synthetic: Table,
+        seed: int,
+        threads: int = 2,
+        trainer: Trainer | None = None,
+        model: ShadowModel | None = None,
+    ) -> Evidence:
+        """The evidence on which this evaluation's suites work; see `run`."""
+        return Evidence.of(
+            train,
+            control,
+            test,
+            synthetic,
+            seed=seed,
+            threads=threads,
+            confidence=self.confidence,
+            max_rows=self.max_rows,
+            repeats=self.repeats,
+            attacks=self.attacks,
+            shadows=self.shadows,
+            targets=self.targets,
+            trainer=trainer,
+            model=model,
+        )
 
     def run(
         self,
@@ -71,6 +133,8 @@ class Evaluation:
         synthetic: Table,
         seed: int,
         threads: int = 2,
+        trainer: Trainer | None = None,
+        model: ShadowModel | None = None,
         progress: ReportProgress | None = None,
     ) -> Findings:
         """Measure fidelity, privacy leakage and utility.
@@ -85,6 +149,10 @@ class Evaluation:
             Root of the measurements' streams of chance.
         threads
             Processor threads; the findings do not depend on who runs them.
+        trainer
+            Trains shadow models as the judged one was trained; needed when ``shadows`` is not 0.
+        model
+            The model that made the synthetic rows, for attacks that may look into it.
         progress
             Called with the fraction done and what comes next.
 
@@ -93,66 +161,104 @@ class Evaluation:
         Findings
             With what could not be measured, and why, among its failures.
         """
-        evidence = Evidence.of(
-            train,
-            control,
-            test,
-            synthetic,
+        evidence = self.gather(
+            train=train,
+            control=control,
+            test=test,
+            synthetic=synthetic,
             seed=seed,
             threads=threads,
-            confidence=self.confidence,
-            max_rows=self.max_rows,
-            repeats=self.repeats,
+            trainer=trainer,
+            model=model,
         )
-        return _Inquiry(evidence, progress or (lambda fraction, detail: None)).run(self.controls)
+        return conclude(evidence, self.suites, work(evidence, self.suites, progress=progress))
 
 
-class _Inquiry:
-    """Collects what the suites find."""
+@dataclass(frozen=True)
+class Unmeasured:
+    """Why a piece could not be made."""
 
-    def __init__(self, evidence: Evidence, progress: ReportProgress) -> None:
-        self._evidence = evidence
-        self._progress = progress
-        self._measurements: list[Measurement] = []
-        self._failures: dict[str, str] = {}
-        self._charts: dict[str, Any] = {}
+    why: str
 
-    def run(self, controls: bool) -> Findings:
-        evidence = self._evidence
-        with self._measuring(0.0, "fidelity.column_shapes"):
-            found = shapes.measure(evidence)
-            self._measurements.append(found)
-            self._charts["columns"] = charts.column_charts(evidence, found)
-        with self._measuring(0.1, "fidelity.pair_trends", "fidelity.association"):
-            self._measurements += pairs.measure(evidence)
-            self._charts["pairs"] = charts.pair_chart(evidence)
-        with self._measuring(0.25, "fidelity.two_sample_auc"):
-            self._measurements.append(two_sample.measure(evidence))
-        with self._measuring(0.4, exact_match.ID):
-            self._measurements.append(exact_match.measure(evidence))
-        with self._measuring(0.45, dcr.ID, dcr.ID_ALIGNED):
-            self._measurements += dcr.measure(evidence)
-        with self._measuring(0.6, attribute_inference.ID):
-            self._measurements.append(attribute_inference.measure(evidence))
-        with self._measuring(0.75, "utility.tstr", "utility.retained"):
-            measurements, self._charts["learners"] = tstr.measure(evidence)
-            self._measurements += measurements
-        self._progress(0.9, "planted leaks")
-        return Findings(
-            measurements=tuple(self._measurements),
-            failures=self._failures,
-            instrument=check_instrument(evidence) if controls else (),
-            charts=self._charts,
-        )
 
-    @contextmanager
-    def _measuring(self, fraction: float, *names: str) -> Iterator[None]:
-        """Note what could not be measured; anything but an `EvaluationError` fails the run."""
-        self._progress(fraction, names[0])
+Results = Mapping[tuple[str, str], Any]
+
+
+def work(
+    evidence: Evidence,
+    suites: Sequence[Suite],
+    *,
+    number: int = 0,
+    of: int = 1,
+    progress: ReportProgress | None = None,
+) -> dict[tuple[str, str], Any]:
+    """Make every ``of``-th piece of all suites, from ``number`` on.
+
+    Parameters
+    ----------
+    evidence
+        The evidence.
+    suites
+        Which measurements.
+    number, of
+        Which share of the pieces; all by default.  Shares that workers made can be merged with
+        ``|`` and give `conclude` the same as one pass.
+    progress
+        Called with the fraction done and what comes next.
+
+    Returns
+    -------
+    dict
+        The result of each piece by (suite, piece); `Unmeasured` where an `EvaluationError` said
+        that it cannot be made.  Any other error fails the run: it is never taken for low risk.
+    """
+    pieces = [(suite, piece) for suite in suites for piece in suite.pieces(evidence)]
+    mine = pieces[number::of]
+    counts = Counter(suite.name for suite, _ in pieces)
+    weights = [suite.weight / counts[suite.name] for suite, _ in mine]
+    results: dict[tuple[str, str], Any] = {}
+    for place, (suite, piece) in enumerate(mine):
+        if progress is not None:
+            named = suite.name if counts[suite.name] == 1 else f"{suite.name} {piece}"
+            progress(sum(weights[:place]) / sum(weights), named)
         try:
-            yield
+            results[suite.name, piece] = suite.work(evidence, piece)
         except EvaluationError as error:
-            self._failures.update(dict.fromkeys(names, str(error)))
+            results[suite.name, piece] = Unmeasured(str(error))
+    return results
+
+
+def conclude(evidence: Evidence, suites: Sequence[Suite], results: Results) -> Findings:
+    """What the pieces' results say together.
+
+    Parameters
+    ----------
+    evidence
+        The evidence.
+    suites
+        Which measurements, in the order in which they are reported.
+    results
+        Of all pieces; see `work`.
+    """
+    found = [_conclude(evidence, suite, results) for suite in suites]
+    return Findings(
+        measurements=tuple(item for each in found for item in each.measurements),
+        failures={name: why for each in found for name, why in each.failures.items()},
+        instrument=tuple(outcome for each in found for outcome in each.instrument),
+        charts={name: chart for each in found for name, chart in each.charts.items()},
+        protocol=protocol.describe(evidence),
+    )
+
+
+def _conclude(evidence: Evidence, suite: Suite, results: Results) -> Found:
+    mine = {piece: result for (name, piece), result in results.items() if name == suite.name}
+    lost = [result.why for result in mine.values() if isinstance(result, Unmeasured)]
+    try:
+        if lost:
+            raise EvaluationError(lost[0])
+        return suite.conclude(evidence, mine)
+    except EvaluationError as error:
+        return Found(failures=dict.fromkeys(suite.ids, str(error)))
 
 
 def evaluate(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,42 @@ N_BINS = 10
 MAX_LEVELS = 50
 
 
+class Tables(NamedTuple):
+    """The tables that were encoded."""
+
+    train: Table
+    control: Table
+    test: Table
+    synthetic: Table
+
+
+class ShadowModel(Protocol):
+    """A fitted model as the membership attacks see it."""
+
+    def sample(self, n_rows: int, *, seed: int) -> Encoded:
+        """Synthetic rows."""
+        ...
+
+    def log_likelihood(self, rows: Encoded) -> Floats | None:
+        """**Shape** (n_rows,): the log density of each row, or a bound; None if it has none."""
+        ...
+
+
+class Trainer(Protocol):
+    """Trains models like the judged one on other rows."""
+
+    def fit(self, parts: Sequence[Encoded], seeds: Sequence[int]) -> Sequence[ShadowModel]:
+        """A model for each part, with its own seed; equally large parts may train together."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence:
     """What measurements are made on.
+
+    The three real parts are disjoint, by entity where one is declared.  Attacks compare members
+    with strangers, equally many of each; what an attacker may know about the population comes from
+    the reference, which is neither.
 
     Parameters
     ----------
@@ -41,6 +74,16 @@ class Evidence:
         Rows that costly measurements use of each table; their n says how many there were.
     repeats
         Bootstrap repeats.
+    attacks
+        People of each side that an attack on single persons tries at most.
+    shadows, targets
+        Shadow models, and people whose membership they test.
+    trainer
+        Trains shadow models; None where the generator is not known.
+    model
+        The judged model; None where only its rows are known.
+    tables
+        The tables as they were before encoding; None where rows took their place.
     """
 
     schema: Schema
@@ -53,6 +96,12 @@ class Evidence:
     confidence: float = 0.95
     max_rows: int = 20_000
     repeats: int = 200
+    attacks: int = 2_000
+    shadows: int = 0
+    targets: int = 1_000
+    trainer: Trainer | None = None
+    model: ShadowModel | None = None
+    tables: Tables | None = None
 
     @classmethod
     def of(
@@ -76,12 +125,13 @@ class Evidence:
             control=encoder.encode(control),
             test=encoder.encode(test),
             synthetic=encoder.encode(synthetic),
+            tables=Tables(train, control, test, synthetic),
             **settings,
         )
 
     def judging(self, rows: Encoded) -> Evidence:
         """The same evidence with other rows in the place of the synthetic ones."""
-        return replace(self, synthetic=rows)
+        return replace(self, synthetic=rows, model=None, tables=None)
 
     def stream(self, purpose: str) -> np.random.Generator:
         """A stream of chance for one purpose."""
@@ -107,6 +157,11 @@ class Evidence:
     def strangers(self) -> Encoded:
         """Control rows, as many as members."""
         return take(self.control, np.arange(len(self.members)))
+
+    @property
+    def reference(self) -> Encoded:
+        """Real rows that are neither members nor strangers: what the population looks like."""
+        return self.test
 
     def at_most(self, rows: Encoded, purpose: str) -> Encoded:
         """At most `max_rows` of the rows, drawn from a stream of their own."""

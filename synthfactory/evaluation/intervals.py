@@ -35,6 +35,17 @@ def normal(estimate: float, error: float, confidence: float) -> Interval:
     return Interval(estimate, estimate - reach, estimate + reach)
 
 
+def detectable(error: float, confidence: float, power: float = 0.8) -> float:
+    """The smallest true difference that an interval of this error excludes with ``power``.
+
+    Bloom 1995, https://doi.org/10.1177/0193841X9501900504: ``(z_confidence + z_power) * error``.
+
+    >>> round(detectable(1.0, 0.95), 2)
+    2.8
+    """
+    return (z_value(confidence) + float(stats.norm.ppf(power))) * error
+
+
 def wilson(successes: float, n: int, confidence: float) -> Interval:
     """Wilson's score interval of a proportion.
 

@@ -42,6 +42,9 @@ class Measurement:
         Coverage that the interval aims at.
     method
         The formula in one line.
+    mde
+        Minimum detectable effect: how far from its baseline the true value must be for the
+        interval to exclude the baseline in four of five repetitions; None where there is none.
     details
         Further aggregates, JSON-able.
 
@@ -63,6 +66,7 @@ class Measurement:
     better: Literal["higher", "lower"]
     confidence: float
     method: str
+    mde: float | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -87,6 +91,7 @@ class Measurement:
             "better": self.better,
             "confidence": self.confidence,
             "method": self.method,
+            "mde": rounded(self.mde),
             "details": rounded(dict(self.details)),
         }
 
@@ -147,12 +152,15 @@ class Findings:
         The outcomes of the planted leaks and the clean controls; empty when they were not made.
     charts
         Aggregates for the report.
+    protocol
+        What was compared with what: sizes of the parts and samples, what straddles them.
     """
 
     measurements: tuple[Measurement, ...]
     failures: Mapping[str, str] = field(default_factory=dict)
     instrument: tuple[ControlOutcome, ...] = ()
     charts: Mapping[str, Any] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def by_id(self) -> dict[str, Measurement]:
@@ -190,6 +198,7 @@ class Findings:
             "instrument": [outcome.to_dict() for outcome in self.instrument],
             "instrument_valid": self.instrument_valid,
             "charts": rounded(dict(self.charts)),
+            "protocol": rounded(dict(self.protocol)),
         }
 
     @classmethod
@@ -208,6 +217,7 @@ class Findings:
                 for item in values["instrument"]
             ),
             charts=dict(values["charts"]),
+            protocol=dict(values["protocol"]),
         )
 
     def __repr__(self) -> str:

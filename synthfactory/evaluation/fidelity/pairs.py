@@ -14,6 +14,7 @@ The first is high for independent columns with the right marginals; the second i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +24,12 @@ from synthfactory.evaluation.evidence import Evidence, pairs_of, shuffled
 from synthfactory.evaluation.fidelity.shapes import row_weights
 from synthfactory.evaluation.intervals import normal
 from synthfactory.evaluation.measurement import Measurement
+from synthfactory.evaluation.suite import Found, Suite
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 MIN_DEPENDENCE = 0.02
+MAX_PAIR_COLUMNS = 60
 
 
 class JointTables:
@@ -170,3 +173,36 @@ def measure(evidence: Evidence) -> list[Measurement]:
             method="1 - sum |V_real - V_synthetic| / sum V_real, bias-corrected Cramér's V",
         ),
     ]
+
+
+def pair_chart(evidence: Evidence) -> dict[str, Any]:
+    """Strength of dependence of every pair, real and synthetic."""
+    n_columns = min(len(evidence.names), MAX_PAIR_COLUMNS)
+    sizes = evidence.binning.sizes[:n_columns]
+    matrices = []
+    for rows in (evidence.train, evidence.synthetic):
+        some = evidence.at_most(rows, "charts: rows")
+        tables = JointTables(evidence.binning(some)[:, :n_columns], sizes)
+        matrix = np.eye(n_columns)
+        for (a, b), value in zip(tables.pairs, associations(tables(), len(some)), strict=True):
+            matrix[a, b] = matrix[b, a] = value
+        matrices.append(matrix.tolist())
+    return {
+        "columns": list(evidence.names[:n_columns]),
+        "real": matrices[0],
+        "synthetic": matrices[1],
+        "measure": "bias-corrected Cramér's V on bins of the real rows",
+    }
+
+
+def measure_and_draw(evidence: Evidence) -> Found:
+    """The measurements, with a chart of every pair's dependence."""
+    return Found(measurements=measure(evidence), charts={"pairs": pair_chart(evidence)})
+
+
+SUITE = Suite.of(
+    "fidelity.pairs",
+    measure_and_draw,
+    ids=("fidelity.pair_trends", "fidelity.association"),
+    weight=15,
+)

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from synthfactory.evaluation import charts
 from synthfactory.evaluation.evidence import Evidence
 from synthfactory.evaluation.intervals import normal
 from synthfactory.evaluation.measurement import Measurement
+from synthfactory.evaluation.suite import Found, Suite
 from synthfactory.tables import Encoded
 
 Floats = npt.NDArray[np.float64]
@@ -117,6 +119,16 @@ def measure(evidence: Evidence) -> Measurement:
     )
 
 
+def measure_and_draw(evidence: Evidence) -> Found:
+    """The measurement, with a chart of every column."""
+    found = measure(evidence)
+    drawn = charts.column_charts(evidence, found.details["columns"])
+    return Found(measurements=[found], charts={"columns": drawn})
+
+
 def row_weights(n: int, chance: np.random.Generator) -> Floats:
     """How often each of n rows is drawn when n rows are drawn with replacement."""
     return np.bincount(chance.integers(n, size=n), minlength=n).astype(np.float64)
+
+
+SUITE = Suite.of("fidelity.shapes", measure_and_draw, ids=("fidelity.column_shapes",), weight=5)

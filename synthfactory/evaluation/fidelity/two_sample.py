@@ -13,6 +13,7 @@ from synthfactory.evaluation.evidence import Evidence, features, take
 from synthfactory.evaluation.intervals import normal
 from synthfactory.evaluation.learners import boosted_classifier, few_threads
 from synthfactory.evaluation.measurement import Measurement
+from synthfactory.evaluation.suite import Suite
 from synthfactory.tables import Encoded
 
 Floats = npt.NDArray[np.float64]
@@ -76,3 +77,6 @@ def measure(evidence: Evidence) -> Measurement:
         confidence=evidence.confidence,
         method=f"{N_FOLDS}-fold out-of-fold AUC of gradient boosting, real against synthetic rows",
     )
+
+
+SUITE = Suite.of("fidelity.two_sample", measure, ids=("fidelity.two_sample_auc",), weight=10)

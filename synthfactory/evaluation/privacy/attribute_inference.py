@@ -21,6 +21,7 @@ from synthfactory.evaluation.evidence import Evidence, features
 from synthfactory.evaluation.intervals import Interval, newcombe
 from synthfactory.evaluation.learners import boosted_classifier, boosted_regressor, few_threads
 from synthfactory.evaluation.measurement import Measurement
+from synthfactory.evaluation.suite import Suite
 from synthfactory.tables import Encoded
 
 ID = "privacy.attribute_inference"
@@ -144,3 +145,6 @@ def measure(evidence: Evidence) -> Measurement:
         f"worst of {len(names)} secrets, Newcombe interval with Bonferroni",
         details={"worst": worst["secret"], "secrets": results},
     )
+
+
+SUITE = Suite.of("privacy.attribute_inference", measure, ids=(ID,), weight=15)

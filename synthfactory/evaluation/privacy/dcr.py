@@ -19,6 +19,7 @@ from synthfactory.evaluation.evidence import Evidence
 from synthfactory.evaluation.intervals import Interval, clustered_mean
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.neighbours import Points, by_rank, by_scale, nearest, part, scales
+from synthfactory.evaluation.suite import Suite
 from synthfactory.tables import Encoded
 
 ID = "privacy.dcr_share"
@@ -105,3 +106,6 @@ def measure(evidence: Evidence) -> list[Measurement]:
             )
         )
     return found
+
+
+SUITE = Suite.of("privacy.dcr", measure, ids=(ID, ID_ALIGNED), weight=10)

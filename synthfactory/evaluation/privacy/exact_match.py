@@ -22,6 +22,7 @@ import numpy.typing as npt
 from synthfactory.evaluation.evidence import Evidence
 from synthfactory.evaluation.intervals import Interval, z_value
 from synthfactory.evaluation.measurement import Measurement
+from synthfactory.evaluation.suite import Suite
 from synthfactory.tables import Encoded
 
 ID = "privacy.exact_match"
@@ -98,3 +99,6 @@ def measure(evidence: Evidence) -> Measurement:
             "n_strangers": len(strangers),
         },
     )
+
+
+SUITE = Suite.of("privacy.exact_match", measure, ids=(ID,), weight=1)

@@ -25,6 +25,7 @@ from synthfactory.evaluation.evidence import Evidence, features, take
 from synthfactory.evaluation.intervals import Interval, percentile
 from synthfactory.evaluation.learners import boosted_classifier, boosted_regressor, few_threads
 from synthfactory.evaluation.measurement import Measurement
+from synthfactory.evaluation.suite import Found, Suite
 from synthfactory.tables import Encoded
 
 Floats = npt.NDArray[np.float64]
@@ -264,5 +265,16 @@ def measure(evidence: Evidence) -> tuple[list[Measurement], list[dict[str, Any]]
     return measurements, bars
 
 
+def measure_and_draw(evidence: Evidence) -> Found:
+    """The measurements, with every learner's scores for the report."""
+    measurements, bars = measure(evidence)
+    return Found(measurements=measurements, charts={"learners": bars})
+
+
 def _bounds(interval: Interval) -> dict[str, float]:
     return {"estimate": interval.estimate, "lcb": interval.lcb, "ucb": interval.ucb}
+
+
+SUITE = Suite.of(
+    "utility.tstr", measure_and_draw, ids=("utility.tstr", "utility.retained"), weight=15
+)

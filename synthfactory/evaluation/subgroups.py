@@ -1,0 +1,137 @@
+"""Who is hit hardest: leakage by subgroup and by rarity, corrected for the number of looks.
+
+A mean over all people can hide that a few are exposed.  So the same scores are compared within
+subgroups: people who share a common level of a column, and tenths of the people by how rare their
+rows are.  Many looks find something by chance; Holm's step-down procedure (1979,
+https://www.jstor.org/stable/4615733) keeps the chance of any false alarm at one look's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from synthfactory.evaluation.evidence import Evidence
+from synthfactory.evaluation.intervals import normal
+from synthfactory.tables import Encoded
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+MIN_PEOPLE = 50
+MAX_LEVELS = 12
+N_TENTHS = 10
+RAREST = "rarest tenth"
+
+
+class Group(NamedTuple):
+    """Which members and which strangers belong to it."""
+
+    members: Mask
+    strangers: Mask
+
+
+def rarity(evidence: Evidence, rows: Encoded) -> Floats:
+    """**Shape** (n_rows,): ``-log`` of the product of each bin's share among the train rows."""
+    binning = evidence.binning
+    total = np.zeros(len(rows))
+    train, mine = binning(evidence.train), binning(rows)
+    for place, size in enumerate(binning.sizes):
+        counts = np.bincount(train[:, place], minlength=size) + 0.5
+        total -= np.log(counts / counts.sum())[mine[:, place]]
+    return total
+
+
+def subgroups(evidence: Evidence, members: Encoded, strangers: Encoded) -> dict[str, Group]:
+    """Subgroups with at least 50 people on both sides, by name.
+
+    Levels of the discrete columns that have few of them, and the rarest tenth of all people.
+    Groups of fewer people are left out: nothing could be said about them, and a rare level's name
+    must not reach a report.
+    """
+    found: dict[str, Group] = {}
+    for place, column in enumerate(evidence.schema.discrete):
+        if len(column.categories) > MAX_LEVELS:
+            continue
+        for code, level in enumerate(column.categories):
+            group = Group(members.codes[:, place] == code, strangers.codes[:, place] == code)
+            if min(group.members.sum(), group.strangers.sum()) >= MIN_PEOPLE:
+                found[f"{column.name} = {level}"] = group
+    rare, other = rarity(evidence, members), rarity(evidence, strangers)
+    limit = np.quantile(np.concatenate([rare, other]), 1 - 1 / N_TENTHS)
+    group = Group(rare >= limit, other >= limit)
+    if min(group.members.sum(), group.strangers.sum()) >= MIN_PEOPLE:
+        found[RAREST] = group
+    return found
+
+
+def compare(
+    groups: Mapping[str, Group], members: Floats, strangers: Floats, confidence: float
+) -> dict[str, Any]:
+    """Mean score of members minus strangers within every group; the worst one, and the rarest.
+
+    Parameters
+    ----------
+    groups
+        From `subgroups`.
+    members, strangers
+        **Shape** (n,): a success (0 or 1) or a score of every person.
+    confidence
+        Of each group's own interval.
+
+    Returns
+    -------
+    dict
+        ``worst``: the group with the smallest p, with its advantage, interval, one-sided ``p`` and
+        Holm's ``p_holm`` over all groups; ``rarest``: the rarest tenth alike; ``n_groups``.
+    """
+    results = [_difference(name, *group, members, strangers, confidence)
+               for name, group in groups.items()]  # fmt: skip
+    if not results:
+        return {"worst": None, "rarest": None, "n_groups": 0}
+    for result, adjusted in zip(results, holm([r["p"] for r in results]), strict=True):
+        result["p_holm"] = adjusted
+    return {
+        "worst": min(results, key=lambda result: float(result["p"])),
+        "rarest": next((result for result in results if result["group"] == RAREST), None),
+        "n_groups": len(results),
+    }
+
+
+def _difference(
+    name: str, ours: Mask, theirs: Mask, members: Floats, strangers: Floats, confidence: float
+) -> dict[str, Any]:
+    a, b = members[ours].astype(np.float64), strangers[theirs].astype(np.float64)
+    value = float(a.mean() - b.mean())
+    # A half success on each side keeps the error of all-or-nothing groups above zero.
+    spread = [max(x.var(ddof=1), 0.25 / len(x) * np.ptp(np.r_[x, 0.0, 1.0])) for x in (a, b)]
+    error = float(np.sqrt(spread[0] / len(a) + spread[1] / len(b)))
+    found = normal(value, error, confidence)
+    return {
+        "group": name,
+        "advantage": value,
+        "lcb": found.lcb,
+        "ucb": found.ucb,
+        "p": float(stats.norm.sf(value / error)),
+        "n_members": len(a),
+        "n_strangers": len(b),
+    }
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """Holm's adjusted p values, in the given order.
+
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p_values, kind="stable")
+    adjusted = np.empty(len(p_values))
+    highest = 0.0
+    for place, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
+        adjusted[index] = highest
+    return [float(p) for p in adjusted]
