@@ -39,6 +39,8 @@ MAX_SHOWN = 4
 MAX_WAIT_S = 30.0
 # How often a job may be queued again without a stage that begins.
 MAX_LIVES = 3
+# Shares of one evaluation: each reads the table again; its longest piece bounds what more gain.
+MAX_SHARES = 8
 LOST = "It was unfinished when Dask's scheduler was lost."
 
 
@@ -295,6 +297,7 @@ def _submit(
         found = {gpus: worker for worker, gpus in client.run(_gpus).items() if gpus}
         pins = list(found.values())
         n_places = len(pins)
+    n_shares = _shares(workers, len(todo))
     for run in todo:
         write_event(run.folder, "queued", "", campaign=campaign)
     for number, group in enumerate(_groups(todo, n_places, models_per_fit)):
@@ -315,10 +318,27 @@ def _submit(
                 )
             for run in group:
                 name = run.folder.name
+                given: Future[str] | list[Future[factory.Share | None]] | None = None
+                if stage == "fit":
+                    given = together
+                elif stage == "evaluate" and n_shares > 1:
+                    given = [
+                        client.submit(
+                            _share_after,
+                            last[name],
+                            number,
+                            n_shares,
+                            workers.elastic,
+                            key=f"evaluate-{number}:{name}",
+                            pure=False,
+                            resources=_asks(workers, stage, run),
+                        )
+                        for number in range(n_shares)
+                    ]
                 last[name] = client.submit(
                     _perform_after,
                     last.get(name, run),
-                    together if stage == "fit" else None,
+                    given,
                     stage,
                     campaign,
                     workers.elastic,
@@ -327,6 +347,15 @@ def _submit(
                     resources=_asks(workers, stage, run),
                 )
     return last
+
+
+def _shares(workers: Workers, n_runs: int) -> int:
+    """Into how many shares an evaluation is divided: one, unless workers would be idle.
+
+    An elastic cluster may have no worker yet; then each evaluation is one task.
+    """
+    n_workers = len(workers.client.scheduler_info()["workers"])
+    return max(1, min(MAX_SHARES, n_workers // n_runs))
 
 
 def _clear_away(run: Run) -> None:
@@ -409,9 +438,27 @@ def _fit_after(runs: Sequence[Run], at_once: int | None, campaign: str, elastic:
     return "fit"
 
 
-def _perform_after(run: Run, together: object, stage: str, campaign: str, elastic: bool) -> Run:
+def _share_after(run: Run, number: int, of: int, elastic: bool) -> factory.Share | None:
     try:
-        factory.perform(stage, run, campaign)
+        return factory.evaluate_share(run, number, of)
+    except Interrupted:
+        if elastic:
+            leave()
+        raise
+
+
+def _perform_after(
+    run: Run,
+    given: str | Sequence[factory.Share | None] | None,
+    stage: str,
+    campaign: str,
+    elastic: bool,
+) -> Run:
+    """Perform a stage after what it needs; only shares of an evaluation are handed over."""
+    made = given if isinstance(given, Sequence) and not isinstance(given, str) else ()
+    shares = [share for share in made if share is not None]
+    try:
+        factory.perform(stage, run, campaign, shares)
     except Interrupted:
         if elastic:
             leave()

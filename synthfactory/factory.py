@@ -16,7 +16,9 @@ import functools
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from synthfactory import (
     accounting,
@@ -30,6 +32,7 @@ from synthfactory import (
 )
 from synthfactory.certification import IssuerKey
 from synthfactory.errors import Interrupted, StageError, SynthfactoryError
+from synthfactory.evaluation import Evidence, ReportProgress, conclude, measure
 from synthfactory.journal import Curve, Reporter
 from synthfactory.order import Order
 from synthfactory.run import Outcome, Run
@@ -174,19 +177,70 @@ def sample(run: Run, work: Path, report: Reporter) -> None:
     artifacts.write_json(work / "manifest.json", certification.build_manifest(work, model.schema))
 
 
-def evaluate(run: Run, work: Path, report: Reporter) -> None:
-    """Measure fidelity, privacy leakage and utility of the sampled rows."""
+def evaluate(run: Run, work: Path, report: Reporter, shares: Sequence[Share] = ()) -> None:
+    """Measure fidelity, privacy leakage and utility of the sampled rows.
+
+    Where other processes made ``shares`` of the measurements, only what they say together is left
+    to find; the findings are the same.
+    """
+    evidence = gather_evidence(run)
+    results = {name: result for share in shares for name, result in share.results.items()}
+    suites = run.order.evaluation.suites
+    findings = conclude(
+        evidence, suites, results or measure(evidence, suites, progress=_listen(report))
+    )
+    artifacts.write_json(work / "findings.json", findings.to_dict())
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one process measured for others: results, kept in memory only, and their cost."""
+
+    results: Mapping[tuple[str, str], Any]
+    cost: Mapping[str, Any]
+
+
+def evaluate_share(run: Run, number: int, of: int) -> Share | None:
+    """Every ``of``-th piece of a run's measurements; None when they are made already.
+
+    Raises
+    ------
+    Interrupted
+        When the process is asked to stop.
+    """
+    if run.is_done("evaluate"):
+        return None
+    with accounting.measured() as cost:
+        results = measure(
+            gather_evidence(run),
+            run.order.evaluation.suites,
+            number=number,
+            of=of,
+            progress=_listen(Reporter(run.folder)),
+        )
+        return Share(results, cost())
+
+
+def gather_evidence(run: Run) -> Evidence:
+    """The parts of the confidential table and the sampled rows, encoded."""
     parts = run.load_parts()
-    findings = run.order.evaluation.run(
+    return run.order.evaluation.gather(
         train=parts.train,
         control=parts.control,
         test=parts.test,
         synthetic=run.load_synthetic(parts.train.schema),
         seed=seeds.derive(run.order.seed, "evaluation"),
         threads=run.order.threads,
-        progress=lambda fraction, detail: report("evaluate", fraction, detail),
     )
-    artifacts.write_json(work / "findings.json", findings.to_dict())
+
+
+def _listen(report: Reporter) -> ReportProgress:
+    def listen(fraction: float, detail: str) -> None:
+        report("evaluate", fraction, detail)
+        if interruption.asked():
+            raise Interrupted(f"The evaluation was asked to stop before {detail}.")
+
+    return listen
 
 
 def decide(run: Run, work: Path, report: Reporter) -> None:
@@ -238,7 +292,7 @@ STAGES: Mapping[str, Stage] = {
 }
 
 
-def perform(stage: str, run: Run, campaign: str | None = None) -> str:
+def perform(stage: str, run: Run, campaign: str | None = None, shares: Sequence[Share] = ()) -> str:
     """Run one stage and commit it; a committed stage returns at once.
 
     Parameters
@@ -250,6 +304,8 @@ def perform(stage: str, run: Run, campaign: str | None = None) -> str:
     campaign
         Names the campaign, for which restarts without a step forward are counted; None for this
         process alone.
+    shares
+        What other processes measured for the stage ``evaluate``.
 
     Raises
     ------
@@ -265,9 +321,12 @@ def perform(stage: str, run: Run, campaign: str | None = None) -> str:
         attempt = _begin(run, stage, campaign or f"{os.getpid()}", run.checkpoint)
         report = Reporter(run.folder)
         report(stage)
+        make = functools.partial(evaluate, shares=shares) if shares else STAGES[stage]
         with accounting.measured() as cost:
             manifest = artifacts.commit(
-                run.folder / stage, lambda work: STAGES[stage](run, work, report), note=cost
+                run.folder / stage,
+                lambda work: make(run, work, report),
+                note=lambda: accounting.combined([*(share.cost for share in shares), cost()]),
             )
         second = manifest.get("second")
         journal.write_event(

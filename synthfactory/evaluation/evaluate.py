@@ -171,7 +171,7 @@ class Evaluation:
             trainer=trainer,
             model=model,
         )
-        return conclude(evidence, self.suites, work(evidence, self.suites, progress=progress))
+        return conclude(evidence, self.suites, measure(evidence, self.suites, progress=progress))
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class Unmeasured:
 Results = Mapping[tuple[str, str], Any]
 
 
-def work(
+def measure(
     evidence: Evidence,
     suites: Sequence[Suite],
     *,
@@ -238,7 +238,7 @@ def conclude(evidence: Evidence, suites: Sequence[Suite], results: Results) -> F
     suites
         Which measurements, in the order in which they are reported.
     results
-        Of all pieces; see `work`.
+        Of all pieces; see `measure`.
     """
     found = [_conclude(evidence, suite, results) for suite in suites]
     return Findings(
