@@ -97,6 +97,8 @@ def render_html(report: Json, resources: Json | None = None) -> str:
             outcome=_OUTCOMES[report["outcome"]] | {"detail": outcome_sentence(report)},
             cards=[card(family, report) for family in words.FAMILIES],
             sections={family: measurement_rows(family, report) for family in words.FAMILIES},
+            further=len(_unruled(report)),
+            protocol=protocol_rows(report),
             rules=rule_rows(report),
             missed=[
                 missed_sentence(rule, report)
@@ -224,6 +226,8 @@ def _measurement_row(finding: Json, report: Json) -> dict[str, Any]:
         "title": said.title,
         "question": said.question,
         "sentence": said.sentence(finding),
+        "groups": words.groups(finding),
+        "mde": words.measured(finding["mde"], unit) if finding.get("mde") else None,
         "limits": said.limits,
         "remedy": said.remedy,
         "value": words.measured(finding["estimate"], unit),
@@ -249,6 +253,26 @@ def _measurement_row(finding: Json, report: Json) -> dict[str, Any]:
             unit=unit,
         ),
     }
+
+
+def _unruled(report: Json) -> set[str]:
+    """Measurements that no rule of the policy reads."""
+    ruled = {rule["metric"] for rule in report["verdict"].get("reasons", ())}
+    return set(_findings_by_id(report)) - ruled
+
+
+def protocol_rows(report: Json) -> list[tuple[str, str]]:
+    """The evidence's counts, in words."""
+    protocol = report["findings"].get("protocol") or {}
+    counts = {
+        "Members attacked": protocol.get("members"),
+        "Persons never seen, attacked alike": protocol.get("strangers"),
+        "Reference rows an attacker knows": protocol.get("reference"),
+        "Persons per single attack, at most": protocol.get("attacks"),
+        "Rows for costly measurements, at most": protocol.get("max_rows"),
+        "Shadow models": protocol.get("shadows"),
+    }
+    return [(name, words.number(value)) for name, value in counts.items() if value is not None]
 
 
 def control_rows(report: Json) -> list[dict[str, Any]]:

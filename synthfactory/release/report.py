@@ -102,9 +102,7 @@ def build_report(
             "findings": measured,
             "policy": {**order.policy.to_dict(), "digest": order.policy.digest},
             "verdict": decided,
-            "notAssessed": [
-                {"what": what, "meaning": meaning} for what, meaning in words.NOT_ASSESSED
-            ],
+            "notAssessed": words.not_assessed(measured),
             "manifest": {
                 "merkleRoot": manifest["merkleRoot"],
                 "parts": len(manifest["parts"]),

@@ -16,6 +16,7 @@ from typing import Any
 
 Json = Mapping[str, Any]
 
+SIGNIFICANT = 0.05
 _SHARES = frozenset({"share", "rate", "rates", "proportion", "similarity"})
 
 
@@ -271,6 +272,25 @@ def _retained(finding: Json) -> str:
     )
 
 
+def groups(finding: Json) -> list[str]:
+    """What a measurement found in its worst subgroup and among the rarest rows."""
+    found = (finding.get("details") or {}).get("subgroups") or {}
+    said = []
+    for key, named in (("worst", "Hit hardest"), ("rarest", "Rarest tenth of the rows")):
+        group = found.get(key)
+        if not group or (key == "rarest" and group == found.get("worst")):
+            continue
+        # The hardest hit of many groups is a chance find as often as not: Holm's p says which.
+        told = "beyond chance" if group["p_holm"] < SIGNIFICANT else "within chance"
+        of = f", of {found['n_groups']} subgroups" if key == "worst" else ""
+        said.append(
+            f"{named}{of}: {plain_text(group['group'])}, {measured(group['advantage'])}"
+            f" ({measured(group['lcb'])} to {measured(group['ucb'])}), {told} after correction for"
+            f" {found['n_groups']} looks (p {number(group['p_holm'])})."
+        )
+    return said
+
+
 METRICS: dict[str, Words] = {
     "fidelity.column_shapes": Words(
         title="Column shapes",
@@ -382,32 +402,75 @@ HEADLINES: dict[str, tuple[str, ...]] = {
     "utility": ("utility.retained", "utility.tstr"),
 }
 
-NOT_ASSESSED: tuple[tuple[str, str], ...] = (
-    (
-        "Singling out and linkability attacks",
-        "No attack tried to isolate one person or to link two tables (WP216, criteria 1 and 2).",
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """Something that may not have been assessed.
+
+    Parameters
+    ----------
+    what, meaning
+        Its name, and what it means that it was not assessed.
+    closed_by
+        Measurements of which any closes the gap; none can close it when empty.
+    """
+
+    what: str
+    meaning: str
+    closed_by: tuple[str, ...] = ()
+
+
+GAPS: tuple[Gap, ...] = (
+    Gap(
+        what="Singling out and linkability attacks",
+        meaning="No attack tried to isolate one person or to link two tables (WP216, criteria 1 "
+        "and 2).",
+        closed_by=("privacy.singling_out", "privacy.linkability"),
     ),
-    (
-        "Shadow-model membership inference",
-        "No attacker trained models of their own to recognise the traces of one person.",
+    Gap(
+        what="Shadow-model membership inference",
+        meaning="No attacker trained models of their own to recognise the traces of one person "
+        "(evaluation=deep does).",
+        closed_by=("privacy.membership_black_box",),
     ),
-    (
-        "Differential privacy",
-        "None is claimed: the generator gives no mathematical bound on what one person changes.",
+    Gap(
+        what="Access to the model",
+        meaning="Only the released rows were attacked; the trained model is not part of the "
+        "release.",
+        closed_by=("privacy.membership_white_box",),
     ),
-    (
-        "Access to the model",
-        "Only the released rows were attacked; the trained model is not part of the release.",
+    Gap(
+        what="A population register",
+        meaning="Nobody compared the rows with a register of the population (k-map).",
+        closed_by=("privacy.k_map",),
     ),
-    (
-        "Other releases of the same people",
-        "What this release reveals together with other tables was not examined.",
+    Gap(
+        what="Differential privacy",
+        meaning="None is claimed: the generator gives no mathematical bound on what one person "
+        "changes.",
     ),
-    (
-        "Small groups",
-        "Leakage and quality were measured over all rows, not for the worst subgroup.",
+    Gap(
+        what="Other releases of the same people",
+        meaning="What this release reveals together with other tables was not examined.",
     ),
 )
+
+
+def not_assessed(findings: Json) -> list[dict[str, str]]:
+    """What these findings leave open: a name and what it means, each.
+
+    Parameters
+    ----------
+    findings
+        As a dictionary.
+    """
+    measured_ids = {finding["id"] for finding in findings.get("measurements", ())}
+    return [
+        {"what": gap.what, "meaning": gap.meaning}
+        for gap in GAPS
+        if measured_ids.isdisjoint(gap.closed_by)
+    ]
+
 
 CONTROLS: dict[str, str] = {
     "noisy_copy": "Training rows with a little noise added",

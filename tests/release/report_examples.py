@@ -221,7 +221,7 @@ def report(
         "findings": findings,
         "policy": {**policy.to_dict(), "digest": policy.digest},
         "verdict": verdict,
-        "notAssessed": [{"what": what, "meaning": meaning} for what, meaning in words.NOT_ASSESSED],
+        "notAssessed": words.not_assessed(findings),
         "manifest": {"merkleRoot": "sha256:" + "3f" * 32, "parts": 1, "rows": 29_306},
         "environment": {
             "synthfactory": "0.1.0",
