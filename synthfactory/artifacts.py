@@ -166,6 +166,17 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, (text + "\n").encode())
 
 
+def write_once(path: Path, value: Any) -> bool:
+    """Write ``value`` as JSON under a name that nobody has taken; whether it was free."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    with storage_errors("write", path):
+        write_json(temporary, value)
+        try:
+            return place_once(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file."""
     return json.loads(path.read_bytes())

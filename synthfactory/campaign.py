@@ -26,7 +26,7 @@ from synthfactory.errors import Interrupted, OrderError, SynthfactoryError
 from synthfactory.generators import NeuralGenerator
 from synthfactory.journal import Progress, read_events, read_progress, write_event
 from synthfactory.order import Order
-from synthfactory.run import Outcome, Run
+from synthfactory.run import Outcome, Run, plan_together
 from synthfactory.workers import Connect, Workers, leave
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def run_campaign(
     if todo:
         issuer = key()
         artifacts.check_writable(runs)
+        plan_together(todo)
         threads = max(run.order.threads for run in todo)
         # Ranks of one fit take every GPU of their machine: such orders are made one by one.
         at_once = 1 if any(_has_ranks(run) for run in todo) else len(todo)

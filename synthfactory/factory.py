@@ -35,7 +35,7 @@ from synthfactory.errors import Interrupted, StageError, SynthfactoryError
 from synthfactory.evaluation import Evidence, ReportProgress, conclude, measure
 from synthfactory.journal import Curve, Reporter
 from synthfactory.order import Order
-from synthfactory.run import Outcome, Run
+from synthfactory.run import Outcome, Run, plan_together
 from synthfactory.tables import quality_report, split_report
 
 
@@ -52,6 +52,7 @@ def produce(order: Order, runs: Path, *, key: IssuerKey) -> Outcome:
         The issuer's key.
     """
     run = Run.open(order, runs)
+    plan_together([run])
     for stage in STAGES:
         perform(stage, run)
     return certify(run, key)
@@ -229,8 +230,9 @@ def gather_evidence(run: Run) -> Evidence:
         control=parts.control,
         test=parts.test,
         synthetic=run.load_synthetic(parts.train.schema),
-        seed=seeds.derive(run.order.seed, "evaluation"),
+        seed=run.evaluation_seed,
         threads=run.order.threads,
+        attempts=run.plan.attempts,
     )
 
 
@@ -271,7 +273,7 @@ def certify(run: Run, key: IssuerKey) -> Outcome:
         for source in ("sample/manifest.json", "decide/report.json", "resources.json"):
             shutil.copy(run.folder / source, work)
         release.write_page(work, run.read("decide/report.json"), run.read("resources.json"))
-        certification.issue_certificate(work, key=key, attempts=run.attempts)
+        certification.issue_certificate(work, key=key, plan=run.plan)
 
     run.record_resources()
     if run.load_verdict().certified:

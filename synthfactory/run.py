@@ -14,21 +14,21 @@
       progress.json, failure.json, events.jsonl
       fit.checkpoint.safetensors, fit.losses.jsonl (while a fit is unfinished)
 
+Beside the runs, ``.ledger/`` says what was planned for each table before anything was trained.
 The five middle folders are stages: each is absent or whole, with a ``DONE.json`` that lists the
 digests of its files.
 """
 
 from __future__ import annotations
 
-import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthfactory import __version__, accounting, artifacts
+from synthfactory import __version__, accounting, artifacts, ledger, seeds
 from synthfactory.certification import Verdict
 from synthfactory.errors import Interrupted, TableError
 from synthfactory.evaluation import Findings
@@ -246,24 +246,35 @@ class Run:
             artifacts.write_json(path, self.resources)
 
     @property
-    def attempts(self) -> int:
-        """How many runs under the same root have evaluated this same table, this one included."""
-        tables = _evaluated_tables(self.folder.parent)
-        return sum(table == self.table_digest for table in tables)
+    def candidate(self) -> ledger.Candidate:
+        """What the ledger commits about this run before it is trained."""
+        split = {"split": as_plain(self.order.split), "seed": self.order.seed}
+        return ledger.Candidate(
+            run=self.folder.name,
+            policy=self.order.policy.digest,
+            split=artifacts.digest_json(split),
+        )
+
+    @property
+    def plan(self) -> ledger.Plan:
+        """Where this run stands in the ledger of its table; it is entered where it is not yet."""
+        planned = ledger.commit_plan(self.folder.parent, self.table_digest, [self.candidate])
+        return planned[self.folder.name]
+
+    @property
+    def evaluation_seed(self) -> int:
+        """Root of the measurements' chance: it follows from what was committed before training."""
+        commitment = artifacts.digest_json(self.candidate.to_dict()).removeprefix("sha256:")
+        return seeds.derive(int(commitment[:15], 16), "evaluation")
 
 
-_KNOWN_TABLES: dict[str, str] = {}
-
-
-def _evaluated_tables(runs: Path) -> Iterator[str]:
-    """The table of every evaluated run; a run's folder is read once, because it keeps its table."""
-    with os.scandir(runs) as entries:
-        for path in (entry.path for entry in entries):
-            if path not in _KNOWN_TABLES:
-                if not artifacts.is_done(Path(path, "evaluate")):
-                    continue
-                _KNOWN_TABLES[path] = artifacts.read_json(Path(path, ORDER_FILE))["table"]
-            yield _KNOWN_TABLES[path]
+def plan_together(runs: Sequence[Run]) -> None:
+    """Enter all runs of a campaign into the ledgers of their tables, before anything is trained."""
+    tables: dict[tuple[Path, str], list[ledger.Candidate]] = {}
+    for run in runs:
+        tables.setdefault((run.folder.parent, run.table_digest), []).append(run.candidate)
+    for (folder, table), candidates in tables.items():
+        ledger.commit_plan(folder, table, candidates)
 
 
 def _lasting(path: str) -> str:

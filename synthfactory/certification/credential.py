@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from synthfactory import __version__
 from synthfactory.accounting import RESOURCES_FILE
@@ -55,11 +55,20 @@ DEVELOPMENT_NOTE = (
 )
 
 
+class APlan(Protocol):
+    """Where a release stands in the ledger of its table; `synthfactory.ledger.Plan` is one."""
+
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def entry(self) -> str: ...
+
+
 def issue_certificate(
     folder: Path,
     *,
     key: IssuerKey,
-    attempts: int,
+    plan: APlan,
     now: datetime | None = None,
 ) -> dict[str, Any]:
     """Complete a release folder that holds data, manifest, report and costs; this comes last.
@@ -71,8 +80,8 @@ def issue_certificate(
         ``resources.json``.
     key
         The issuer's.
-    attempts
-        How often this table was evaluated, as far as is known.
+    plan
+        How many candidates were planned for the table, and the entry of the ledger that says so.
     now
         When it is issued.
 
@@ -102,7 +111,7 @@ def issue_certificate(
             "statusListIndex": "0",
             "statusListCredential": status_id,
         },
-        "credentialSubject": _subject(manifest, report, key, resources, attempts),
+        "credentialSubject": _subject(manifest, report, key, resources, plan),
         "evidence": [
             {
                 "id": f"urn:synthfactory:evaluation:{root}",
@@ -137,7 +146,7 @@ def _subject(
     report: Mapping[str, Any],
     key: IssuerKey,
     resources: Mapping[str, Any],
-    attempts: int,
+    plan: APlan,
 ) -> dict[str, Any]:
     """What is claimed about the data; numbers are texts, so that every reader sees the same."""
     parts = manifest["parts"]
@@ -161,7 +170,8 @@ def _subject(
             "policyVersion": policy["version"],
             "policyDigest": policy["digest"],
         },
-        "attempts": str(attempts),
+        "attempts": str(plan.attempts),
+        "planDigest": plan.entry,
         "adversary": {
             "access": "the released rows, and none of the model",
             "auxiliary": "for attribute inference, every other column of a person; for distances "

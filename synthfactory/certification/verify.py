@@ -26,7 +26,7 @@ from synthfactory.artifacts import digest_file, digest_json
 from synthfactory.certification import credential
 from synthfactory.certification.manifest import merkle_root
 from synthfactory.certification.multibase import base64url_decode, digest_multibase
-from synthfactory.certification.policy import Policy, decide
+from synthfactory.certification.policy import LEAST_CONFIDENCE, Policy, decide
 from synthfactory.errors import ReleaseError, SynthfactoryError
 
 MAX_JSON_BYTES = 64 << 20
@@ -405,6 +405,16 @@ class _Inquiry:
             raise _Fault("the certificate's findings are not the report's")
         if subject["assuranceLevel"] != credential.assurance_level(report["policy"]):
             raise _Fault("the certificate claims another level than its policy gives")
+        attempts = report["findings"]["protocol"]["attempts"]
+        if subject["attempts"] != str(attempts):
+            raise _Fault("the certificate names another number of attempts than the findings")
+        asked = 1 - (1 - LEAST_CONFIDENCE) / attempts
+        for item in report["findings"]["measurements"]:
+            if not item["confidence"] >= asked - 1e-12:
+                raise _Fault(
+                    f"{item['id']} has an interval of {item['confidence']:g} confidence; "
+                    f"{attempts} attempts ask for {asked:g}"
+                )
         costs = credential.certified_resources(self._document(RESOURCES_FILE))
         if subject["resources"] != costs:
             raise _Fault(f"the certificate's resources are not those of {RESOURCES_FILE}")

@@ -103,10 +103,15 @@ class Evaluation:
         synthetic: Table,
         seed: int,
         threads: int = 2,
+        attempts: int = 1,
         trainer: Trainer | None = None,
         model: ShadowModel | None = None,
     ) -> Evidence:
-        """The evidence on which this evaluation's suites work; see `run`."""
+        """The evidence on which this evaluation's suites work; see `run`.
+
+        Who tries several candidates for a release tests several times: the error rate of each
+        interval is divided by ``attempts`` (Bonferroni).
+        """
         return Evidence.of(
             train,
             control,
@@ -114,7 +119,8 @@ class Evaluation:
             synthetic,
             seed=seed,
             threads=threads,
-            confidence=self.confidence,
+            confidence=1 - (1 - self.confidence) / attempts,
+            attempts=attempts,
             max_rows=self.max_rows,
             repeats=self.repeats,
             attacks=self.attacks,

@@ -74,6 +74,8 @@ class Evidence:
         Rows that costly measurements use of each table; their n says how many there were.
     repeats
         Bootstrap repeats.
+    attempts
+        Candidates that are tried; the confidence is meant for all of them together.
     attacks
         People of each side that an attack on single persons tries at most.
     shadows, targets
@@ -96,6 +98,7 @@ class Evidence:
     confidence: float = 0.95
     max_rows: int = 20_000
     repeats: int = 200
+    attempts: int = 1
     attacks: int = 2_000
     shadows: int = 0
     targets: int = 1_000

@@ -11,6 +11,9 @@ from scipy import stats
 
 Floats = npt.NDArray[np.float64]
 
+# Repeats beyond a quantile, below which it is no longer told by them.
+MIN_BEYOND = 2.0
+
 
 class Interval(NamedTuple):
     """A value and the bounds around it."""
@@ -96,7 +99,13 @@ def clustered_mean(values: Floats, clusters: npt.NDArray[Any], confidence: float
 
 
 def percentile(estimate: float, repeats: Floats, confidence: float) -> Interval:
-    """Bounds from the quantiles of bootstrap repeats, widened to hold the estimate."""
+    """Bounds from the quantiles of bootstrap repeats, widened to hold the estimate.
+
+    Quantiles so far out that hardly a repeat lies beyond them are those of a normal distribution
+    with the repeats' spread.
+    """
     tail = (1 - confidence) / 2
+    if tail * len(repeats) < MIN_BEYOND:
+        return normal(estimate, float(np.std(repeats, ddof=1)), confidence)
     low, high = np.quantile(repeats, [tail, 1 - tail])
     return Interval(estimate, min(float(low), estimate), max(float(high), estimate))

@@ -35,5 +35,6 @@ def describe(evidence: Evidence) -> dict[str, Any]:
         "max_rows": evidence.max_rows,
         "attacks": evidence.attacks,
         "shadows": evidence.shadows,
+        "attempts": evidence.attempts,
         "confidence": evidence.confidence,
     }

@@ -11,8 +11,11 @@ import pytest
 
 from synthfactory.artifacts import read_json, write_json
 from synthfactory.certification import issue_certificate, new_key, verify
+from synthfactory.ledger import FIRST, Plan
 
 NODE = Path(__file__).parent / "node"
+
+PLAN = Plan(attempts=1, entry=FIRST)
 
 pytestmark = [
     pytest.mark.slow,
@@ -68,7 +71,7 @@ def test_certificate_with_measured_energy_is_accepted(
         {"method": "unmeasured", "of": "pm_counters", "why": "the counter was reset meanwhile"},
     ]  # fmt: skip
     write_json(release / "resources.json", resources)
-    issue_certificate(release, key=new_key(tmp_path / "key.pem"), attempts=1)
+    issue_certificate(release, key=new_key(tmp_path / "key.pem"), plan=PLAN)
     assert outside_verdict(validator, release) == {"verified": True, "revoked": False}
     assert verify(release).ok
 

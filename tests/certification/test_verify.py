@@ -20,6 +20,7 @@ from synthfactory.certification import credential, issue_certificate, new_key, v
 from synthfactory.certification.manifest import merkle_root
 from synthfactory.certification.multibase import base64url, digest_multibase
 from synthfactory.errors import ReleaseError
+from synthfactory.ledger import FIRST, Plan
 
 
 @pytest.fixture
@@ -211,6 +212,8 @@ def no_costs(release: Path) -> None:
     (release / "resources.json").unlink()
 
 
+PLAN = Plan(attempts=1, entry=FIRST)
+
 CASES = {
     flip_byte: "data",
     swap_parts: "data",
@@ -258,7 +261,7 @@ def test_foreign_key_is_refused_when_the_issuer_is_pinned(release: Path, tmp_pat
         (release / name).unlink()
     shutil.rmtree(release / "contexts")
     stranger = new_key(tmp_path / "stranger.pem")
-    issue_certificate(release, key=stranger, attempts=1)
+    issue_certificate(release, key=stranger, plan=PLAN)
     assert verify(release).ok, "a whole forged release is self-consistent"
     assert failed(release, issuer=honest) == {"issuer"}
 
@@ -278,7 +281,7 @@ def test_findings_that_fail_the_policy_are_refused_though_signed(
     for name in ("certificate.json", "status.json"):
         (release / name).unlink()
     shutil.rmtree(release / "contexts")
-    issue_certificate(release, key=new_key(tmp_path / "k.pem"), attempts=1)
+    issue_certificate(release, key=new_key(tmp_path / "k.pem"), plan=PLAN)
     assert failed(release) == {"decision"}
 
 
@@ -314,7 +317,7 @@ def test_revoked_certificate_is_refused(certified_run: Path, tmp_path: Path) -> 
     for name in ("certificate.json", "status.json"):
         (release / name).unlink()
     shutil.rmtree(release / "contexts")
-    issue_certificate(release, key=key, attempts=1)
+    issue_certificate(release, key=key, plan=PLAN)
     assert verify(release).ok
     status = {
         name: value for name, value in read_json(release / "status.json").items() if name != "proof"
