@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from synthfactory import accounting, artifacts, factory, interruption
 from synthfactory.accounting.allocation import VISIBLE
-from synthfactory.certification import IssuerKey
+from synthfactory.certification import IssuerKey, Signers
 from synthfactory.errors import Interrupted, OrderError, SynthfactoryError
 from synthfactory.generators import NeuralGenerator
 from synthfactory.journal import Progress, read_events, read_progress, write_event
@@ -61,7 +61,7 @@ def run_campaign(
     runs: Path,
     *,
     connect: Connect,
-    key: Callable[[], IssuerKey],
+    key: Callable[[], IssuerKey | Signers],
     watch: Watch = lambda view: None,
     models_per_fit: int | None = None,
 ) -> list[Outcome]:
@@ -168,7 +168,7 @@ class _Work:
         self,
         workers: Workers,
         last: dict[str, Future[Run]],
-        issuer: IssuerKey,
+        issuer: IssuerKey | Signers,
         ended: dict[str, Outcome],
         everything: tuple[Run, ...],
     ) -> None:

@@ -21,16 +21,19 @@ from pathlib import Path
 from typing import Any
 
 from synthfactory import (
+    __version__,
     accounting,
     artifacts,
     certification,
     generators,
     interruption,
     journal,
+    provenance,
     release,
     seeds,
 )
-from synthfactory.certification import IssuerKey
+from synthfactory.certification import IssuerKey, Signers, attestations
+from synthfactory.certification.attestations import EVALUATOR, GENERATOR
 from synthfactory.errors import Interrupted, StageError, SynthfactoryError
 from synthfactory.evaluation import Evidence, ReportProgress, conclude, measure
 from synthfactory.journal import Curve, Reporter
@@ -39,7 +42,7 @@ from synthfactory.run import Outcome, Run, plan_together
 from synthfactory.tables import quality_report, split_report
 
 
-def produce(order: Order, runs: Path, *, key: IssuerKey) -> Outcome:
+def produce(order: Order, runs: Path, *, key: IssuerKey | Signers) -> Outcome:
     """Make one order in this process, from the table to the release.
 
     Parameters
@@ -262,21 +265,63 @@ def decide(run: Run, work: Path, report: Reporter) -> None:
     release.write_report(work, report_on)
 
 
-def certify(run: Run, key: IssuerKey) -> Outcome:
+def attest(run: Run, role: str, key: IssuerKey) -> Path:
+    """Sign what one role has to say about a decided run; the release takes it from the run.
+
+    Parameters
+    ----------
+    run
+        A run whose stages are all committed.
+    role
+        ``generator``: how the data were made; ``evaluator``: what the tests found.
+    key
+        Of whoever has the role.
+    """
+    sampled, report = run.folder / "sample", run.read("decide/report.json")
+    if role == attestations.GENERATOR:
+        made = provenance.gather(run)
+        statements = [attestations.provenance(sampled, made, builder=key.did, version=__version__)]
+    else:
+        statements = attestations.results(sampled, report)
+    path = run.attestation(role)
+    attestations.write(path, [attestations.envelope(item, key) for item in statements])
+    return path
+
+
+def certify(run: Run, key: IssuerKey | Signers) -> Outcome:
     """Sign and publish the release, if the policy allows it.
 
     It runs where the order was given, so that the private key never travels to a worker.
+
+    Parameters
+    ----------
+    run
+        A run whose stages are all committed.
+    key
+        The issuer's, or the keys of the three roles; a role that has signed already keeps what it
+        signed.
+
+    Raises
+    ------
+    ReleaseError
+        When the policy's level asks for an evaluator of their own, and there is none.
     """
+    signers = certification.Signers.of(key)
 
     def assemble(work: Path) -> None:
         shutil.copytree(run.folder / "sample" / "data", work / "data")
         for source in ("sample/manifest.json", "decide/report.json", "resources.json"):
             shutil.copy(run.folder / source, work)
         release.write_page(work, run.read("decide/report.json"), run.read("resources.json"))
-        certification.issue_certificate(work, key=key, plan=run.plan)
+        signed = [run.attestation(role).read_bytes() for role in (GENERATOR, EVALUATOR)]
+        (work / attestations.FILE).write_bytes(b"".join(signed))
+        certification.issue_certificate(work, key=signers, plan=run.plan)
 
     run.record_resources()
-    if run.load_verdict().certified:
+    if run.load_verdict().certified and not (run.folder / "release").is_dir():
+        for role, its_key in ((GENERATOR, signers.generator), (EVALUATOR, signers.evaluator)):
+            if not run.attestation(role).exists():
+                attest(run, role, its_key)
         artifacts.publish(run.folder / "release", assemble)
     outcome = run.outcome
     assert outcome is not None, "a decided run that is certified has a release"

@@ -10,6 +10,8 @@
       evaluate/       the findings
       decide/         the verdict, report.json and report.html
       resources.json  what the run cost, once it is decided
+      attestations.<role>.intoto.jsonl  what generator and evaluator signed
+      private-inputs.json  opens the provenance's commitments; stays with the controller
       release/        what may leave the house: only when certified
       progress.json, failure.json, events.jsonl
       fit.checkpoint.safetensors, fit.losses.jsonl (while a fit is unfinished)
@@ -194,6 +196,10 @@ class Run:
     def ensemble_checkpoint(self) -> Path:
         """Where an unfinished fit of several runs is kept, in the first one's folder."""
         return self.folder / "fit.ensemble.checkpoint.safetensors"
+
+    def attestation(self, role: str) -> Path:
+        """Where a role's signed statements lie until the release takes them."""
+        return self.folder / f"attestations.{role}.intoto.jsonl"
 
     def forget_unfinished_fit(self) -> None:
         """Remove what an unfinished fit left: the fit is committed."""

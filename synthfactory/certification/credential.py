@@ -16,13 +16,16 @@ from typing import Any, Protocol
 from synthfactory import __version__
 from synthfactory.accounting import RESOURCES_FILE
 from synthfactory.artifacts import canonical_json, digest_file, read_json, write_json
-from synthfactory.certification.keys import IssuerKey, verifies
+from synthfactory.certification import attestations
+from synthfactory.certification.attestations import Signers
+from synthfactory.certification.keys import IssuerKey, did_document, verifies
 from synthfactory.certification.multibase import (
     base58_decode,
     base58_encode,
     base64url,
     digest_multibase,
 )
+from synthfactory.errors import ReleaseError
 
 CREDENTIALS_CONTEXT = "https://www.w3.org/ns/credentials/v2"
 OUR_CONTEXT = "https://w3id.org/synthfactory/certificate/v1"
@@ -36,12 +39,9 @@ CERTIFICATE, STATUS, MANIFEST, REPORT = (
     "manifest.json",
     "report.json",
 )
-SF_1 = {
-    "privacy.exact_match",
-    "privacy.dcr_share",
-    "fidelity.column_shapes",
-    "utility.retained",
-}
+DID_DOCUMENT = "did.json"
+# The level for which generator and controller may not test their own data.
+INDEPENDENT_LEVEL = "SF-3"
 NOT_COVERED = (CERTIFICATE, STATUS)
 MEDIA_TYPES = {
     ".json": "application/json",
@@ -67,7 +67,7 @@ class APlan(Protocol):
 def issue_certificate(
     folder: Path,
     *,
-    key: IssuerKey,
+    key: IssuerKey | Signers,
     plan: APlan,
     now: datetime | None = None,
 ) -> dict[str, Any]:
@@ -76,10 +76,10 @@ def issue_certificate(
     Parameters
     ----------
     folder
-        With ``data/``, ``manifest.json``, ``report.json``, ``report.html`` and
-        ``resources.json``.
+        With ``data/``, ``manifest.json``, ``report.json``, ``report.html``, ``resources.json``,
+        and the attestations of generator and evaluator.
     key
-        The issuer's.
+        The issuer's, or the keys of the three roles.
     plan
         How many candidates were planned for the table, and the entry of the ledger that says so.
     now
@@ -90,18 +90,23 @@ def issue_certificate(
     dict
         The certificate, also written to ``certificate.json``.
     """
+    signers = Signers.of(key)
+    issuer = signers.controller
     begin = (now or datetime.now(UTC)).replace(microsecond=0)
     manifest, report = read_json(folder / MANIFEST), read_json(folder / REPORT)
     resources = read_json(folder / RESOURCES_FILE)
     root = manifest["merkleRoot"]
     _copy_contexts(folder)
+    roles = _summarise(folder, report, issuer, begin)
+    if issuer.web is not None:
+        write_json(folder / DID_DOCUMENT, did_document(issuer))
     status_id = f"urn:synthfactory:status:{root}"
-    write_json(folder / STATUS, sign(_status_list(status_id, key, begin), key, begin))
+    write_json(folder / STATUS, sign(_status_list(status_id, issuer, begin), issuer, begin))
     credential = {
         "@context": [CREDENTIALS_CONTEXT, OUR_CONTEXT],
         "id": f"urn:synthfactory:certificate:{root}",
         "type": ["VerifiableCredential", "SyntheticDataCertificate"],
-        "issuer": key.did,
+        "issuer": issuer.did,
         "validFrom": _time(begin),
         "validUntil": _time(begin + timedelta(days=VALID_DAYS)),
         "credentialStatus": {
@@ -111,12 +116,13 @@ def issue_certificate(
             "statusListIndex": "0",
             "statusListCredential": status_id,
         },
-        "credentialSubject": _subject(manifest, report, key, resources, plan),
+        "credentialSubject": _subject(manifest, report, issuer, roles, resources, plan),
         "evidence": [
             {
                 "id": f"urn:synthfactory:evaluation:{root}",
                 "type": ["SyntheticDataEvaluation"],
                 "reportDigest": digest_multibase(digest_file(folder / REPORT)),
+                "attestationsDigest": digest_multibase(digest_file(folder / attestations.FILE)),
             }
         ],
         "relatedResource": [
@@ -128,9 +134,42 @@ def issue_certificate(
             for name in covered_files(folder)
         ],
     }
-    signed = sign(credential, key, begin)
+    signed = sign(credential, issuer, begin)
     write_json(folder / CERTIFICATE, signed)
     return signed
+
+
+def _summarise(
+    folder: Path, report: Mapping[str, Any], issuer: IssuerKey, begin: datetime
+) -> dict[str, str]:
+    """Add the controller's summary to the attestations; returns who signed in which role.
+
+    Raises
+    ------
+    ReleaseError
+        When an attestation is missing, or the level asks for an evaluator of their own.
+    """
+    path = folder / attestations.FILE
+    signed = [item for item in attestations.read(path) if item.role != attestations.CONTROLLER]
+    roles = {item.role: item.signer for item in signed}
+    for role in (attestations.GENERATOR, attestations.EVALUATOR):
+        if role not in roles:
+            raise ReleaseError(f"The {role}'s attestation is missing in {attestations.FILE}.")
+    level = report["policy"]["level"]
+    if level == INDEPENDENT_LEVEL and roles[attestations.EVALUATOR] in (
+        roles[attestations.GENERATOR],
+        issuer.key_did,
+    ):
+        raise ReleaseError(
+            f"{level} asks for an evaluator with a key of their own: set issuer.evaluator_key, or "
+            "have them run `synthfactory attest RUN --role evaluator --key THEIR_KEY`."
+        )
+    lines = [item.line for item in signed]
+    summary = attestations.summary(
+        folder, report, level, verifier=issuer.did, at=_time(begin), inputs=lines
+    )
+    attestations.write(path, [*lines, attestations.envelope(summary, issuer)])
+    return {**roles, attestations.CONTROLLER: issuer.key_did}
 
 
 def covered_files(folder: Path) -> list[str]:
@@ -144,7 +183,8 @@ def covered_files(folder: Path) -> list[str]:
 def _subject(
     manifest: Mapping[str, Any],
     report: Mapping[str, Any],
-    key: IssuerKey,
+    issuer: IssuerKey,
+    roles: Mapping[str, str],
     resources: Mapping[str, Any],
     plan: APlan,
 ) -> dict[str, Any]:
@@ -164,7 +204,7 @@ def _subject(
         },
         "releaseScope": "data-only",
         "useClass": policy["use_class"],
-        "assuranceLevel": assurance_level(policy),
+        "assuranceLevel": policy["level"],
         "policy": {
             "policyId": policy["id"],
             "policyVersion": policy["version"],
@@ -185,25 +225,15 @@ def _subject(
         "findings": certified_findings(report),
         "differentialPrivacy": {"claimed": "no"},
         "notAssessed": [item["what"] for item in report["notAssessed"]],
-        "roles": {"generatorRole": key.did, "evaluatorRole": key.did, "controllerRole": key.did},
+        "roles": {f"{role}Role": signer for role, signer in roles.items()},
         "generator": {
             "generatorName": report["generator"]["name"],
             "generatorLicence": report["generator"]["licence"],
         },
         "resources": certified_resources(resources),
         "software": f"synthfactory {__version__}",
-        "keyAssurance": DEVELOPMENT_NOTE if key.is_development else "issuer key",
+        "keyAssurance": DEVELOPMENT_NOTE if issuer.is_development else "issuer key",
     }
-
-
-def assurance_level(policy: Mapping[str, Any]) -> str:
-    """SF-1 when the policy asks at least for copies, distances, looks and use; else none.
-
-    >>> assurance_level({"rules": [{"metric": "privacy.exact_match"}]})
-    'none'
-    """
-    asked = {rule["metric"] for rule in policy["rules"]}
-    return "SF-1" if asked >= SF_1 else "none"
 
 
 def certified_findings(report: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -277,8 +307,17 @@ def sign(document: Mapping[str, Any], key: IssuerKey, now: datetime) -> dict[str
     return {**document, "proof": {**options, "proofValue": "z" + base58_encode(signature)}}
 
 
-def proof_holds(document: Mapping[str, Any], issuer: str) -> bool:
+def proof_holds(document: Mapping[str, Any], issuer: str, keys: Mapping[str, str]) -> bool:
     """Whether a document's proof is valid and by ``issuer`` (section 3.3.2).
+
+    Parameters
+    ----------
+    document
+        With its proof.
+    issuer
+        Who must have signed.
+    keys
+        The keys that may sign for the issuer: verification method to ``did:key``.
 
     Raises
     ------
@@ -293,17 +332,19 @@ def proof_holds(document: Mapping[str, Any], issuer: str) -> bool:
         "cryptosuite": CRYPTOSUITE,
         "proofPurpose": "assertionMethod",
         "@context": document.get("@context"),
-        "verificationMethod": f"{issuer}#{issuer.removeprefix('did:key:')}",
     }
     for name, value in expected.items():
         if proof.get(name) != value:
             raise ValueError(f"the proof's {name} is not {str(value)[:80]!r}")
+    method = proof.get("verificationMethod")
+    if not isinstance(method, str) or method not in keys:
+        raise ValueError(f"the proof's verificationMethod is no key of {issuer[:80]!r}")
     value = proof.get("proofValue")
     if not isinstance(value, str) or not value.startswith("z"):
         raise ValueError("the proofValue is no base58 text")
     options = {name: item for name, item in proof.items() if name != "proofValue"}
     unsigned = {name: item for name, item in document.items() if name != "proof"}
-    return verifies(issuer, base58_decode(value[1:]), _hash_data(unsigned, options))
+    return verifies(keys[method], base58_decode(value[1:]), _hash_data(unsigned, options))
 
 
 def _hash_data(document: Mapping[str, Any], options: Mapping[str, Any]) -> bytes:

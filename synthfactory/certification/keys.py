@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -19,6 +21,7 @@ from synthfactory.errors import KeyFileError, StorageError
 from synthfactory.paths import user_config_dir
 
 ED25519_PREFIX = b"\xed\x01"
+DID_WEB = re.compile(r"did:web:[A-Za-z0-9.-]+(%3A\d+)?(:[A-Za-z0-9._-]+)*")
 DEVELOPMENT_KEY = "development-key.pem"
 AskPassphrase = Callable[[], bytes]
 
@@ -33,14 +36,34 @@ class IssuerKey:
         The key.
     is_development
         Whether it is the automatic key of the quick start, which vouches for nobody.
+    web
+        The ``did:web`` under which the key is published; None for its ``did:key``.
+
+    Raises
+    ------
+    KeyFileError
+        When ``web`` is no did:web.
     """
 
     private: Ed25519PrivateKey
     is_development: bool = False
+    web: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.web is not None and not DID_WEB.fullmatch(self.web):
+            raise KeyFileError(
+                "Expected a did:web such as did:web:lab.example.eu as issuer.did, got "
+                f"{self.web!r}."
+            )
 
     @property
     def did(self) -> str:
-        """The public identifier, ``did:key:z6Mk...`` (W3C did:key method)."""
+        """Who it speaks for: the ``did:web`` where there is one, else its ``did:key``."""
+        return self.web or self.key_did
+
+    @property
+    def key_did(self) -> str:
+        """The public key as an identifier, ``did:key:z6Mk...`` (W3C did:key method)."""
         return "did:key:" + self.multikey
 
     @property
@@ -57,6 +80,50 @@ class IssuerKey:
     def sign(self, data: bytes) -> bytes:
         """The Ed25519 signature of ``data`` (RFC 8032), 64 bytes."""
         return self.private.sign(data)
+
+
+def did_document(key: IssuerKey) -> dict[str, Any]:
+    """The DID document of a key's ``did:web``, to be published at its address.
+
+    https://www.w3.org/TR/did-core/ and https://w3c-ccg.github.io/did-method-web/.
+    """
+    return {
+        "@context": [
+            "https://www.w3.org/ns/did/v1",
+            "https://w3id.org/security/multikey/v1",
+        ],
+        "id": key.did,
+        "verificationMethod": [
+            {
+                "id": key.verification_method,
+                "type": "Multikey",
+                "controller": key.did,
+                "publicKeyMultibase": key.multikey,
+            }
+        ],
+        "assertionMethod": [key.verification_method],
+    }
+
+
+def keys_of(document: Mapping[str, Any], did: str) -> dict[str, str]:
+    """The keys that a DID document lets sign: verification method to ``did:key``.
+
+    Raises
+    ------
+    ValueError
+        When the document is another one's, or holds no such key.
+    """
+    if document.get("id") != did:
+        raise ValueError(f"expected the DID document of {did[:80]}")
+    allowed = document["assertionMethod"]
+    found = {
+        method["id"]: f"did:key:{method['publicKeyMultibase']}"
+        for method in document["verificationMethod"]
+        if method["type"] == "Multikey" and method["id"] in allowed
+    }
+    if not found:
+        raise ValueError(f"the DID document of {did[:80]} names no Multikey that may sign")
+    return found
 
 
 def public_key_of(did: str) -> Ed25519PublicKey:

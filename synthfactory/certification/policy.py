@@ -26,6 +26,29 @@ OPERATORS = ("<=", ">=")
 BOUNDS = ("lcb", "ucb")
 USE_CLASSES = ("open", "restricted", "secure-environment")
 BOUND_WORDS = {"lcb": "lower bound", "ucb": "upper bound"}
+LEVELS = ("none", "SF-1", "SF-2", "SF-3")
+# What each level asks to be ruled, besides all that the levels below it ask.
+LEVEL_METRICS: Mapping[str, frozenset[str]] = {
+    "none": frozenset(),
+    "SF-1": frozenset(
+        {
+            "privacy.exact_match",
+            "privacy.dcr_share",
+            "fidelity.column_shapes",
+            "utility.retained",
+        }
+    ),
+    "SF-2": frozenset(
+        {
+            "privacy.singling_out",
+            "privacy.linkability",
+            "privacy.attribute_inference",
+            "privacy.domias",
+            "privacy.membership_tpr",
+        }
+    ),
+    "SF-3": frozenset({"privacy.membership_black_box", "privacy.epsilon_lower_bound"}),
+}
 INSTRUMENT = "instrument"
 LEAST_CONFIDENCE = 0.95
 
@@ -111,19 +134,23 @@ class Policy:
         What it is called.
     use_class
         ``open``, ``restricted`` or ``secure-environment``: where the data may be used.
+    level
+        The assurance level that its rules amount to: ``none``, ``SF-1``, ``SF-2`` or ``SF-3``.
     rules
         The rules.
 
     Raises
     ------
     PolicyError
-        When a value is not in the language, or two rules share an id.
+        When a value is not in the language, two rules share an id, or a metric that the level
+        asks for has no rule.
     """
 
     id: str
     version: str
     title: str
     use_class: str
+    level: str = "none"
     rules: tuple[Rule, ...]
 
     def __post_init__(self) -> None:
@@ -132,12 +159,24 @@ class Policy:
                 f"Policy '{self.id}': use_class is {self.use_class!r}"
                 f"{did_you_mean(str(self.use_class), USE_CLASSES)}"
             )
+        if self.level not in LEVELS:
+            raise PolicyError(
+                f"Policy '{self.id}': level is {self.level!r}"
+                f"{did_you_mean(str(self.level), LEVELS)}"
+            )
         object.__setattr__(self, "rules", tuple(self.rules))
         names = [rule.id for rule in self.rules]
         if not names:
             raise PolicyError(f"Policy '{self.id}' has no rules; it would certify anything.")
         if len(set(names)) != len(names):
             raise PolicyError(f"Policy '{self.id}': two rules share an id among {names}.")
+        below = LEVELS[: LEVELS.index(self.level) + 1]
+        asked = frozenset().union(*(LEVEL_METRICS[level] for level in below))
+        if unruled := sorted(asked - {rule.metric for rule in self.rules}):
+            raise PolicyError(
+                f"Policy '{self.id}': level {self.level} asks for rules on {', '.join(unruled)}; "
+                "add them, or declare a lower level."
+            )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Policy:
@@ -162,6 +201,7 @@ class Policy:
             _check_keys(where, rule, Rule)
             rules.append(Rule(**rule))
         texts = {key: str(values[key]) for key in ("id", "version", "title", "use_class")}
+        texts["level"] = str(values.get("level", "none"))
         return cls(**texts, rules=tuple(rules))
 
     def to_dict(self) -> dict[str, Any]:
@@ -171,6 +211,7 @@ class Policy:
             "version": self.version,
             "title": self.title,
             "use_class": self.use_class,
+            "level": self.level,
             "rules": [
                 {
                     "id": rule.id,
@@ -195,7 +236,8 @@ class Policy:
     def explain(self) -> str:
         """What it asks in plain words, with the reason of each value."""
         lines = [
-            f"{self.title} ({self.id}, version {self.version}, for {self.use_class} use)",
+            f"{self.title} ({self.id}, version {self.version}, for {self.use_class} use, "
+            f"level {self.level})",
             "",
             "Every rule must hold. A measurement that is missing, failed, or rests on too few rows",
             "refuses, and so does an instrument that did not find its planted leaks.",
@@ -216,7 +258,7 @@ def _check_keys(where: str, values: Mapping[str, Any], kind: type) -> None:
     needed = [
         field.name
         for field in fields(kind)
-        if field.name not in ("min_n", "requires", "on_missing")
+        if field.name not in ("min_n", "requires", "on_missing", "level")
     ]
     for key in values:
         if key not in known:

@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 
 from synthfactory.accounting import RESOURCES_FILE
 from synthfactory.artifacts import digest_file, digest_json
-from synthfactory.certification import credential
+from synthfactory.certification import attestations, credential
+from synthfactory.certification.keys import keys_of
 from synthfactory.certification.manifest import merkle_root
 from synthfactory.certification.multibase import base64url_decode, digest_multibase
 from synthfactory.certification.policy import LEAST_CONFIDENCE, Policy, decide
@@ -115,7 +116,11 @@ class Verification:
 
 
 def verify(
-    path: str | Path, *, issuer: str | None = None, now: datetime | None = None
+    path: str | Path,
+    *,
+    issuer: str | None = None,
+    did_document: str | Path | None = None,
+    now: datetime | None = None,
 ) -> Verification:
     """Check a release folder.
 
@@ -124,7 +129,9 @@ def verify(
     path
         The ``release`` folder.
     issuer
-        The ``did:key`` that must have signed.
+        The ``did:key`` or ``did:web`` that must have signed.
+    did_document
+        A copy of the issuer's DID document from its own address; needed to pin a ``did:web``.
     now
         The moment for which validity is checked.
 
@@ -136,7 +143,8 @@ def verify(
     folder = Path(path)
     if not folder.is_dir():
         raise ReleaseError(f"There is no release folder {folder}.")
-    inquiry = _Inquiry(folder, issuer, now or datetime.now(UTC))
+    document = None if did_document is None else Path(did_document)
+    inquiry = _Inquiry(folder, issuer, document, now or datetime.now(UTC))
     checks = tuple(inquiry.run())
     return Verification(checks=checks, issuer=inquiry.signer, pinned=issuer is not None)
 
@@ -144,9 +152,13 @@ def verify(
 class _Inquiry:
     """Reads a release and compares."""
 
-    def __init__(self, folder: Path, issuer: str | None, now: datetime) -> None:
+    def __init__(
+        self, folder: Path, issuer: str | None, did_document: Path | None, now: datetime
+    ) -> None:
         self._folder = folder
         self._pinned = issuer
+        self._did_document = did_document
+        self._keys: dict[str, str] = {}
         self._now = now
         self._documents: dict[str, dict[str, Any]] = {}
 
@@ -164,6 +176,7 @@ class _Inquiry:
                 credential.CERTIFICATE, credential.MANIFEST, credential.REPORT, credential.STATUS,
                 RESOURCES_FILE,
             )),
+            ("keys", self._check_keys),
             ("proof", self._check_proof),
             ("issuer", self._check_issuer),
             ("shape", self._check_shape),
@@ -174,6 +187,7 @@ class _Inquiry:
             ("digests", self._check_digests),
             ("report", self._check_report),
             ("decision", self._check_decision),
+            ("attestations", self._check_attestations),
             ("claims", self._check_claims),
         ]  # fmt: skip
         for name, step in steps:
@@ -217,10 +231,24 @@ class _Inquiry:
                 n_files += path.is_file()
         return f"{n_files} plain files"
 
+    def _check_keys(self) -> str:
+        """Which keys may sign for the issuer: its did:key, or those of its DID document."""
+        issuer = self._document(credential.CERTIFICATE)["issuer"]
+        if issuer.startswith("did:key:"):
+            self._keys = {f"{issuer}#{issuer.removeprefix('did:key:')}": issuer}
+            return "the issuer is a key"
+        path = self._did_document or self._folder / credential.DID_DOCUMENT
+        self._keys = keys_of(strict_json(path), issuer)
+        if self._did_document is not None:
+            shipped = strict_json(self._folder / credential.DID_DOCUMENT)
+            if keys_of(shipped, issuer) != self._keys:
+                raise _Fault("the release's did.json names other keys than the issuer publishes")
+        return f"{len(self._keys)} of {issuer[:80]}"
+
     def _check_proof(self) -> str:
         """The certificate's signature, by the issuer that it names."""
         document = self._document(credential.CERTIFICATE)
-        if not credential.proof_holds(document, self.signer):
+        if not credential.proof_holds(document, self.signer, self._keys):
             raise _Fault("the signature does not fit the certificate: it was changed")
         return "Ed25519 signature holds"
 
@@ -228,6 +256,11 @@ class _Inquiry:
         """The issuer is the one that the caller trusts."""
         if self._pinned is not None and self.signer != self._pinned:
             raise _Fault(f"signed by {self.signer[:80]}, expected {self._pinned}")
+        if self._pinned and self._pinned.startswith("did:web:") and self._did_document is None:
+            raise _Fault(
+                "a did:web says nothing about its keys, and whoever forges a release forges its "
+                "did.json too: name a copy that you fetched yourself with --did-document"
+            )
         return self.signer if self._pinned else "not pinned"
 
     def _check_shape(self) -> str:
@@ -269,7 +302,7 @@ class _Inquiry:
             raise _Fault("the status list is not the one that the certificate names")
         if document["issuer"] != self.signer:
             raise _Fault("the status list is by another issuer")
-        if not credential.proof_holds(document, self.signer):
+        if not credential.proof_holds(document, self.signer, self._keys):
             raise _Fault("the status list's signature does not fit: it was changed")
         self._valid_now(document, "the status list")
         listed = document["credentialSubject"]
@@ -366,6 +399,8 @@ class _Inquiry:
         (evidence,) = document["evidence"]
         if evidence["reportDigest"] != named[credential.REPORT]:
             raise _Fault("the evidence names another report")
+        if evidence["attestationsDigest"] != named[attestations.FILE]:
+            raise _Fault("the evidence names other attestations")
         return f"{len(named)} files are as they were signed"
 
     def _check_report(self) -> str:
@@ -397,13 +432,61 @@ class _Inquiry:
             raise _Fault("the report's verdict is not what the policy decides")
         return f"{len(verdict.reasons)} rules hold"
 
+    def _check_attestations(self) -> str:
+        """Every statement is signed in its role, about this release, its policy and findings."""
+        report = self._document(credential.REPORT)
+        subject = self._document(credential.CERTIFICATE)["credentialSubject"]
+        signed = attestations.read(self._folder / attestations.FILE)
+        if len({item.line for item in signed}) != len(signed):
+            raise _Fault("a statement stands twice")
+        roles = subject["roles"]
+        digest = digest_file(self._folder / credential.MANIFEST)
+        manifest = {"sha256": digest.removeprefix("sha256:")}
+        for item in signed:
+            if roles[f"{item.role}Role"] != item.signer:
+                raise _Fault(f"a statement of the {item.role} is signed by {item.signer[:60]}")
+            if [about["digest"] for about in item.statement["subject"]] != [manifest]:
+                raise _Fault(f"a statement of the {item.role} is about another release")
+        if roles["controllerRole"] not in self._keys.values():
+            raise _Fault("the controller's key is not the issuer's")
+        said = {role: [item.statement for item in signed if item.role == role]
+                for role in attestations.ROLES}  # fmt: skip
+        if [len(said[role]) for role in attestations.ROLES] != [1, 4, 1]:
+            raise _Fault("expected one provenance, four test results and one summary")
+        expected = attestations.results(self._folder, report)
+        if said[attestations.EVALUATOR] != expected:
+            raise _Fault("the evaluator's test results are not those of the report")
+        if any(item["predicate"]["result"] != "PASSED" for item in expected):
+            raise _Fault("a test result says FAILED")
+        others = [item.line for item in signed if item.role != attestations.CONTROLLER]
+        (made,) = said[attestations.CONTROLLER]
+        if made != attestations.summary(
+            self._folder,
+            report,
+            subject["assuranceLevel"],
+            verifier=self.signer,
+            at=made["predicate"]["timeVerified"],
+            inputs=others,
+        ):
+            raise _Fault("the controller's summary is not that of this release")
+        (origin,) = said[attestations.GENERATOR]
+        order = origin["predicate"]["buildDefinition"]["externalParameters"]
+        if order != report["order"]:
+            raise _Fault("the provenance names another order than the report")
+        if subject["assuranceLevel"] == credential.INDEPENDENT_LEVEL and roles["evaluatorRole"] in (
+            roles["generatorRole"],
+            roles["controllerRole"],
+        ):
+            raise _Fault(f"{credential.INDEPENDENT_LEVEL} asks for an evaluator's key of its own")
+        return f"{len(signed)} statements, {len(set(roles.values()))} signers"
+
     def _check_claims(self) -> str:
         """The certificate repeats findings and costs, and says what was not assessed."""
         report = self._document(credential.REPORT)
         subject = self._document(credential.CERTIFICATE)["credentialSubject"]
         if subject["findings"] != credential.certified_findings(report):
             raise _Fault("the certificate's findings are not the report's")
-        if subject["assuranceLevel"] != credential.assurance_level(report["policy"]):
+        if subject["assuranceLevel"] != report["policy"]["level"]:
             raise _Fault("the certificate claims another level than its policy gives")
         attempts = report["findings"]["protocol"]["attempts"]
         if subject["attempts"] != str(attempts):

@@ -9,6 +9,6 @@ report.
 from __future__ import annotations
 
 from synthfactory.release.html import render_html, write_page, write_report
-from synthfactory.release.report import build_report
+from synthfactory.release.report import build_report, public_order
 
-__all__ = ["build_report", "render_html", "write_page", "write_report"]
+__all__ = ["build_report", "public_order", "render_html", "write_page", "write_report"]

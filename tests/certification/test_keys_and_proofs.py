@@ -91,6 +91,6 @@ def test_proof_options_are_part_of_what_is_signed(tmp_path: Path) -> None:
 
     key = new_key(tmp_path / "k.pem")
     signed = credential.sign({"@context": ["x"], "a": 1}, key, datetime(2026, 1, 1, tzinfo=UTC))
-    assert credential.proof_holds(signed, key.did)
+    assert credential.proof_holds(signed, key.did, {key.verification_method: key.did})
     signed["proof"]["created"] = "2027-01-01T00:00:00Z"
-    assert not credential.proof_holds(signed, key.did)
+    assert not credential.proof_holds(signed, key.did, {key.verification_method: key.did})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import gzip
 import json
 import os
@@ -16,7 +17,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from synthfactory.artifacts import canonical_json, digest_file, read_json, write_json
-from synthfactory.certification import credential, issue_certificate, new_key, verify
+from synthfactory.certification import (
+    IssuerKey,
+    Signers,
+    attestations,
+    credential,
+    issue_certificate,
+    new_key,
+    verify,
+)
+from synthfactory.certification.keys import did_document
 from synthfactory.certification.manifest import merkle_root
 from synthfactory.certification.multibase import base64url, digest_multibase
 from synthfactory.errors import ReleaseError
@@ -282,7 +292,7 @@ def test_findings_that_fail_the_policy_are_refused_though_signed(
         (release / name).unlink()
     shutil.rmtree(release / "contexts")
     issue_certificate(release, key=new_key(tmp_path / "k.pem"), plan=PLAN)
-    assert failed(release) == {"decision"}
+    assert failed(release) == {"decision", "attestations"}
 
 
 def test_costs_of_the_certificate_are_those_of_the_release(release: Path, tmp_path: Path) -> None:
@@ -295,6 +305,94 @@ def test_costs_of_the_certificate_are_those_of_the_release(release: Path, tmp_pa
     now = datetime.now(UTC)
     write_json(release / "certificate.json", credential.sign(certificate, key, now))
     assert "claims" in failed(release)
+
+
+def reseal(release: Path, place: int, change: Callable[[dict[str, Any]], object], key: Any) -> None:
+    """Change one statement and sign it again, with a key of one's own."""
+    path = release / attestations.FILE
+    lines = path.read_bytes().splitlines()
+    statement = attestations.open_envelope(lines[place]).statement
+    change(statement)
+    lines[place] = attestations.envelope(statement, key)
+    attestations.write(path, lines)
+
+
+STATEMENTS: dict[str, tuple[int, Callable[[dict[str, Any]], object]]] = {
+    "another order": (
+        0,
+        lambda s: s["predicate"]["buildDefinition"]["externalParameters"].update(seed=99),
+    ),
+    "another release": (1, lambda s: s["subject"][0]["digest"].update(sha256="00" * 32)),
+    "a test that was not made": (2, lambda s: s["predicate"]["passedTests"].append("privacy.x")),
+    "another policy": (3, lambda s: s["predicate"]["configuration"][0].update(uri="urn:x")),
+    "a higher level": (5, lambda s: s["predicate"].update(verifiedLevels=["SF-3"])),
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_changed_statement_is_refused_whoever_signs_it(
+    name: str, certified_run: Path, tmp_path: Path
+) -> None:
+    release = tmp_path / "release"
+    shutil.copytree(certified_run / "release", release)
+    stranger = new_key(tmp_path / "stranger.pem")
+    reseal(release, *STATEMENTS[name], stranger)
+    assert "attestations" in failed(release)
+
+
+def test_signature_of_another_statement_is_refused(release: Path) -> None:
+    path = release / attestations.FILE
+    first, second, *rest = (json.loads(line) for line in path.read_bytes().splitlines())
+    first["signatures"], second["signatures"] = second["signatures"], first["signatures"]
+    attestations.write(path, [canonical_json(item) for item in (first, second, *rest)])
+    assert "attestations" in failed(release)
+
+
+def reissue(run: Path, release: Path, **keys: IssuerKey) -> None:
+    """The release of a run, signed by three people."""
+    shutil.copytree(run / "release", release)
+    lines = (release / attestations.FILE).read_bytes().splitlines()[:5]
+    resealed = [
+        attestations.envelope(
+            attestations.open_envelope(line).statement, keys["evaluator" if place else "generator"]
+        )
+        for place, line in enumerate(lines)
+    ]
+    attestations.write(release / attestations.FILE, resealed)
+    issue_certificate(release, key=Signers(**keys), plan=PLAN)
+
+
+def test_three_people_sign_in_three_roles(certified_run: Path, tmp_path: Path) -> None:
+    keys = {role: new_key(tmp_path / role) for role in attestations.ROLES}
+    reissue(certified_run, tmp_path / "release", **keys)
+    verification = verify(tmp_path / "release", issuer=keys["controller"].did)
+    assert verification.ok, verification.lines
+    roles = read_json(tmp_path / "release" / "certificate.json")["credentialSubject"]["roles"]
+    assert roles == {f"{role}Role": key.did for role, key in keys.items()}
+
+
+def test_highest_level_needs_an_evaluator_of_their_own(certified_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(certified_run / "release", run / "release")
+    edit(run / "release" / "report.json", lambda r: r["policy"].update(level="SF-3"))
+    key, other = new_key(tmp_path / "a"), new_key(tmp_path / "b")
+    with pytest.raises(ReleaseError, match="a key of their own"):
+        reissue(run, tmp_path / "one", controller=key, generator=key, evaluator=key)
+    with pytest.raises(ReleaseError, match="a key of their own"):
+        reissue(run, tmp_path / "two", controller=other, generator=key, evaluator=key)
+
+
+def test_did_web_is_verified_with_its_document(certified_run: Path, tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    key = dataclasses.replace(new_key(tmp_path / "key"), web="did:web:lab.example.eu")
+    reissue(certified_run, release, controller=key, generator=key, evaluator=key)
+    assert verify(release).ok, verify(release).lines
+    assert "issuer" in failed(release, issuer=key.did), "its own did.json pins nothing"
+    published = tmp_path / "did.json"
+    shutil.copy(release / "did.json", published)
+    assert verify(release, issuer=key.did, did_document=published).ok
+    write_json(published, did_document(dataclasses.replace(new_key(tmp_path / "k2"), web=key.web)))
+    assert "keys" in failed(release, issuer=key.did, did_document=published)
 
 
 def test_file_name_cannot_forge_a_line(release: Path) -> None:
@@ -342,8 +440,8 @@ def test_certificate_repeats_digests_of_every_other_file(release: Path) -> None:
     certificate = read_json(release / "certificate.json")
     named = {item["id"].split("/", 1)[1]: item for item in certificate["relatedResource"]}
     assert set(named) == {
-        "contexts/certificate-v1.jsonld", "contexts/index.json", "manifest.json",
-        "report.html", "report.json", "resources.json",
+        "attestations.intoto.jsonl", "contexts/certificate-v1.jsonld", "contexts/index.json",
+        "manifest.json", "report.html", "report.json", "resources.json",
     }  # fmt: skip
     report = named["report.json"]["digestMultibase"]
     assert report == digest_multibase(digest_file(release / "report.json"))
