@@ -16,6 +16,7 @@ from synthfactory.certification.policy import RuleOutcome as RuleOutcome
 from synthfactory.certification.policy import Verdict as Verdict
 from synthfactory.certification.policy import decide as decide
 from synthfactory.certification.policy import load_policy as load_policy
+from synthfactory.certification.status import set_status as set_status
 from synthfactory.certification.verify import Check as Check
 from synthfactory.certification.verify import Verification as Verification
 from synthfactory.certification.verify import verify as verify

@@ -32,6 +32,8 @@ OUR_CONTEXT = "https://w3id.org/synthfactory/certificate/v1"
 CONTEXTS = {OUR_CONTEXT: "certificate-v1.jsonld"}
 CRYPTOSUITE = "eddsa-jcs-2022"
 VALID_DAYS = 365
+# A key that was stolen signs no fresh list: a verifier refuses one that is older.
+STATUS_DAYS = 90
 STATUS_BITS = 131_072
 CERTIFICATE, STATUS, MANIFEST, REPORT = (
     "certificate.json",
@@ -101,7 +103,7 @@ def issue_certificate(
     if issuer.web is not None:
         write_json(folder / DID_DOCUMENT, did_document(issuer))
     status_id = f"urn:synthfactory:status:{root}"
-    write_json(folder / STATUS, sign(_status_list(status_id, issuer, begin), issuer, begin))
+    write_json(folder / STATUS, sign(status_list(status_id, issuer, begin), issuer, begin))
     credential = {
         "@context": [CREDENTIALS_CONTEXT, OUR_CONTEXT],
         "id": f"urn:synthfactory:certificate:{root}",
@@ -352,7 +354,7 @@ def _hash_data(document: Mapping[str, Any], options: Mapping[str, Any]) -> bytes
     return b"".join(hashlib.sha256(canonical_json(part)).digest() for part in (options, document))
 
 
-def _status_list(status_id: str, key: IssuerKey, begin: datetime) -> dict[str, Any]:
+def status_list(status_id: str, key: IssuerKey, begin: datetime) -> dict[str, Any]:
     """A list with no bit set: nothing is revoked (https://www.w3.org/TR/vc-bitstring-status-list/)."""
     bits = gzip.compress(bytes(STATUS_BITS // 8), mtime=0)
     return {
@@ -361,7 +363,7 @@ def _status_list(status_id: str, key: IssuerKey, begin: datetime) -> dict[str, A
         "type": ["VerifiableCredential", "BitstringStatusListCredential"],
         "issuer": key.did,
         "validFrom": _time(begin),
-        "validUntil": _time(begin + timedelta(days=VALID_DAYS)),
+        "validUntil": _time(begin + timedelta(days=STATUS_DAYS)),
         "credentialSubject": {
             "id": f"{status_id}#list",
             "type": "BitstringStatusList",

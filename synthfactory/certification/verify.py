@@ -7,8 +7,6 @@ holds, the answer is a list of checks, never a traceback.
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
 import os
 import zlib
@@ -23,10 +21,10 @@ import pyarrow.parquet as pq
 
 from synthfactory.accounting import RESOURCES_FILE
 from synthfactory.artifacts import digest_file, digest_json
-from synthfactory.certification import attestations, credential
+from synthfactory.certification import attestations, credential, status
 from synthfactory.certification.keys import keys_of
 from synthfactory.certification.manifest import merkle_root
-from synthfactory.certification.multibase import base64url_decode, digest_multibase
+from synthfactory.certification.multibase import digest_multibase
 from synthfactory.certification.policy import LEAST_CONFIDENCE, Policy, decide
 from synthfactory.errors import ReleaseError, SynthfactoryError
 
@@ -120,6 +118,8 @@ def verify(
     *,
     issuer: str | None = None,
     did_document: str | Path | None = None,
+    status_list: str | Path | None = None,
+    part: str | None = None,
     now: datetime | None = None,
 ) -> Verification:
     """Check a release folder.
@@ -132,6 +132,11 @@ def verify(
         The ``did:key`` or ``did:web`` that must have signed.
     did_document
         A copy of the issuer's DID document from its own address; needed to pin a ``did:web``.
+    status_list
+        A fresher status list, from where the issuer hosts it; by default the release's own.
+    part
+        One part of the data, such as ``data/part-00017.parquet``, that is checked alone; the
+        others need not be there.
     now
         The moment for which validity is checked.
 
@@ -143,8 +148,14 @@ def verify(
     folder = Path(path)
     if not folder.is_dir():
         raise ReleaseError(f"There is no release folder {folder}.")
-    document = None if did_document is None else Path(did_document)
-    inquiry = _Inquiry(folder, issuer, document, now or datetime.now(UTC))
+    inquiry = _Inquiry(
+        folder,
+        issuer=issuer,
+        did_document=None if did_document is None else Path(did_document),
+        status=None if status_list is None else Path(status_list),
+        part=part,
+        now=now or datetime.now(UTC),
+    )
     checks = tuple(inquiry.run())
     return Verification(checks=checks, issuer=inquiry.signer, pinned=issuer is not None)
 
@@ -153,11 +164,20 @@ class _Inquiry:
     """Reads a release and compares."""
 
     def __init__(
-        self, folder: Path, issuer: str | None, did_document: Path | None, now: datetime
+        self,
+        folder: Path,
+        *,
+        issuer: str | None,
+        did_document: Path | None,
+        status: Path | None,
+        part: str | None,
+        now: datetime,
     ) -> None:
         self._folder = folder
         self._pinned = issuer
         self._did_document = did_document
+        self._status = status
+        self._part = part
         self._keys: dict[str, str] = {}
         self._now = now
         self._documents: dict[str, dict[str, Any]] = {}
@@ -298,6 +318,8 @@ class _Inquiry:
         """The status list is the issuer's, current, and has the certificate's bit unset."""
         entry = self._document(credential.CERTIFICATE)["credentialStatus"]
         document = self._document(credential.STATUS)
+        if self._status is not None:
+            document = strict_json(self._status)
         if document["id"] != entry["statusListCredential"]:
             raise _Fault("the status list is not the one that the certificate names")
         if document["issuer"] != self.signer:
@@ -308,12 +330,12 @@ class _Inquiry:
         listed = document["credentialSubject"]
         if listed["statusPurpose"] != entry["statusPurpose"]:
             raise _Fault("the status list has another purpose")
-        bits = _unzip(base64url_decode(listed["encodedList"]), limit=1 << 24)
+        bits = status.unpack(listed["encodedList"])
         index = int(entry["statusListIndex"])
         if len(bits) * 8 < credential.STATUS_BITS or not 0 <= index < len(bits) * 8:
             raise _Fault("the status list is too short")
         if bits[index // 8] & (0x80 >> (index % 8)):
-            raise _Fault("the issuer has revoked this certificate")
+            raise _Fault(f"the issuer has {status.state_of(document)} this certificate")
         return "not revoked"
 
     def _check_manifest(self) -> str:
@@ -360,13 +382,18 @@ class _Inquiry:
                 raise _Fault(f"{name} is listed twice")
             listed.add(name)
         found = {path.relative_to(self._folder).as_posix() for path in data.rglob("*")}
+        if self._part is not None:
+            if self._part not in listed:
+                raise _Fault(f"{self._part[:80]} is not in the manifest")
+            found, listed = found & {self._part}, {self._part}
         for name in sorted(listed - found):
             raise _Fault(f"{name} is missing")
         for name in sorted(found - listed):
             raise _Fault(f"{name} is not in the manifest")
-        for part in parts:
+        asked = [part for part in parts if part["path"] in listed]
+        for part in asked:
             self._check_part(part)
-        return f"{len(parts)} parts are whole"
+        return f"{len(asked)} of {len(parts)} parts are whole"
 
     def _check_part(self, part: Mapping[str, Any]) -> None:
         path = self._folder / part["path"]
@@ -524,15 +551,6 @@ def strict_json(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise _Fault(f"{path.name} holds no JSON object")
     return document
-
-
-def _unzip(data: bytes, limit: int) -> bytes:
-    """The content of a gzip text, refused beyond ``limit`` bytes."""
-    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:
-        raise _Fault("the status list unpacks to an absurd size")
-    return content
 
 
 def _unreadable(error: OSError) -> None:

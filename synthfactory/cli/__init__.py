@@ -54,6 +54,15 @@ examples:
 """
 
 
+ATTEST_HELP = """Sign a decided run in your role: `synthfactory attest RUN --role evaluator`.
+
+The generator signs how the data were made, the evaluator what the tests found.  What a role has
+signed is kept in the run and used by `synthfactory issue`, which makes the release.  The evaluator
+needs the run's folder, not the confidential table: who is to judge findings that they did not
+make should first repeat the evaluation.
+"""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = _parse(argv)
@@ -162,9 +171,36 @@ def parser() -> argparse.ArgumentParser:
 
     verify = _verb(verbs, "verify", "check a release offline; 0 only if everything holds")
     verify.add_argument("release", type=Path, help="a release folder")
-    verify.add_argument("--issuer", help="the did:key that must have signed")
+    verify.add_argument("--issuer", help="the did:key or did:web that must have signed")
+    verify.add_argument(
+        "--did-document", type=Path, help="a copy of the issuer's did.json, to pin a did:web"
+    )
+    verify.add_argument("--status-list", type=Path, help="a fresher status list of the issuer")
+    verify.add_argument("--part", help="check this part of the data alone: data/part-00017.parquet")
     verify.add_argument("--json", action="store_true", help="as JSON on standard output")
     verify.set_defaults(verb=_lazily("verify"))
+
+    attest = _verb(verbs, "attest", "sign a decided run in your role", ATTEST_HELP)
+    attest.add_argument("run", type=Path, help="a run folder")
+    attest.add_argument("--role", choices=("generator", "evaluator"), required=True)
+    attest.add_argument("--key", type=Path, help="your private key; default: the development key")
+    attest.set_defaults(verb=_lazily("attest"))
+
+    issue = _verb(verbs, "issue", "sign and publish the release of a run that the policy allows")
+    issue.add_argument("run", type=Path, help="a run folder")
+    _add_issuer(issue)
+    issue.set_defaults(verb=_lazily("issue"))
+
+    for name, change, summary in (
+        ("revoke", "revoked", "withdraw a certificate for good: its status list is signed again"),
+        ("suspend", "suspended", "withdraw a certificate for a time"),
+        ("renew", "valid", "lift a suspension, and sign a status list that is not stale"),
+    ):
+        status_of = _verb(verbs, name, summary)
+        status_of.add_argument("release", type=Path, help="a release folder")
+        status_of.add_argument("--reason", default="", help="one line for the readers")
+        _add_issuer(status_of)
+        status_of.set_defaults(verb=_lazily("change_status"), change=change)
 
     keys = _verb(verbs, "keys", "the issuer's signing keys")
     actions = keys.add_subparsers(title="actions", metavar="", required=True)
@@ -184,6 +220,11 @@ def parser() -> argparse.ArgumentParser:
     )
     explain.set_defaults(verb=_lazily("policy_explain"))
     return root
+
+
+def _add_issuer(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--key", type=Path, help="the issuer's key; default: the development key")
+    verb.add_argument("--did", help="the did:web under which the key is published")
 
 
 def _add_settings(verb: argparse.ArgumentParser, *, multirun: bool = True) -> None:

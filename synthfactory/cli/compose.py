@@ -44,6 +44,9 @@ class Settings:
     site: Site
     runs: Path
     key: Path | None
+    did: str | None = None
+    generator_key: Path | None = None
+    evaluator_key: Path | None = None
 
 
 def one(words: Sequence[str], config_dir: Path | None) -> Settings:
@@ -120,13 +123,18 @@ def settings(config: DictConfig) -> Settings:
         policy=Policy.from_dict(plain["policy"]),
         **{name: plain[name] for name in ("seed", "rows", "rows_per_shard", "threads", "device")},
     )
-    key = plain["issuer"]["key"]
+    issuer = plain["issuer"]
+    keys = {
+        name: None if issuer[name] is None else Path(issuer[name]).expanduser()
+        for name in ("key", "generator_key", "evaluator_key")
+    }
     return Settings(
         order=order,
         cluster=cluster,
         site=site,
         runs=Path(plain["paths"]["runs"]),
-        key=None if key is None else Path(key).expanduser(),
+        did=issuer["did"],
+        **keys,
     )
 
 
@@ -174,6 +182,24 @@ def unfinished(runs: Path, words: Sequence[str], config_dir: Path | None) -> lis
         if run.outcome is None:
             found.append(dataclasses.replace(base, order=order, runs=runs))
     return found
+
+
+def reopen(folder: Path) -> Run:
+    """The run of a folder, by what it says of itself; the confidential table is not looked at.
+
+    Raises
+    ------
+    OrderError
+        When it is no run's folder.
+    """
+    path = folder / ORDER_FILE
+    if not path.is_file():
+        raise OrderError(f"Expected the folder of a run, but {folder} holds no {ORDER_FILE}.")
+    with _explained(), initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        trusted = tuple(compose("config").trusted_targets)
+    document = artifacts.read_json(path)
+    order = order_of(document, trusted)
+    return Run(order=order, folder=folder, table_digest=document["table"])
 
 
 def order_of(document: Mapping[str, Any], trusted: Sequence[str]) -> Order:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import getpass
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console, RenderableType
@@ -15,6 +17,7 @@ from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from synthfactory.certification import IssuerKey, development_key, load_key
 from synthfactory.journal import STAGES, Progress
 
 if TYPE_CHECKING:
@@ -41,6 +44,12 @@ def console(*, stderr: bool = True) -> Console:
 def ask_passphrase() -> bytes:
     """Ask for the issuer key's passphrase."""
     return getpass.getpass("Passphrase of the issuer key: ").encode()
+
+
+def read_key(path: Path | None, did: str | None = None) -> IssuerKey:
+    """A private key, under the ``did:web`` where one is given; by default the development key."""
+    key = development_key() if path is None else load_key(path, passphrase=ask_passphrase)
+    return dataclasses.replace(key, web=did)
 
 
 def watching(quiet: bool) -> AbstractContextManager[Watch]:

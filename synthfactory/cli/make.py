@@ -7,9 +7,9 @@ from contextvars import ContextVar
 from typing import Any
 
 from synthfactory.campaign import Watch, run_campaign
-from synthfactory.certification import IssuerKey, development_key, load_key
+from synthfactory.certification import Signers
 from synthfactory.cli.compose import Settings
-from synthfactory.cli.console import ask_passphrase
+from synthfactory.cli.console import read_key
 from synthfactory.run import Outcome
 
 # Hydra's launcher stands between the command line and `make_all`: the watcher goes around it.
@@ -25,10 +25,16 @@ def make_all(settings: Sequence[Settings]) -> list[Outcome]:
     """Make all orders as one campaign, on the cluster and under the key of the first."""
     first = settings[0]
 
-    def key() -> IssuerKey:
-        if first.key is None:
-            return development_key()
-        return load_key(first.key, passphrase=ask_passphrase)
+    def key() -> Signers:
+        issuer = read_key(first.key, first.did)
+        others = {
+            role: issuer if path is None else read_key(path)
+            for role, path in (
+                ("generator", first.generator_key),
+                ("evaluator", first.evaluator_key),
+            )
+        }
+        return Signers(controller=issuer, **others)
 
     # Ranks that serve the client of their job do not come back from here.
     with first.cluster.session(first.site, first.runs) as connect:

@@ -13,11 +13,13 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from synthfactory import artifacts, certification, interruption
-from synthfactory.cli.console import MARKS, ask_passphrase, console, tell, watching
+from synthfactory.cli.console import MARKS, ask_passphrase, console, read_key, tell, watching
 from synthfactory.errors import Interrupted, ReleaseError
 
 if TYPE_CHECKING:
-    from synthfactory.run import Outcome
+    from pathlib import Path
+
+    from synthfactory.run import Outcome, Run
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -240,7 +242,13 @@ def status(arguments: argparse.Namespace) -> int:
 def verify(arguments: argparse.Namespace) -> int:
     """Check a release; one line per failed check."""
     try:
-        verification = certification.verify(arguments.release, issuer=arguments.issuer)
+        verification = certification.verify(
+            arguments.release,
+            issuer=arguments.issuer,
+            did_document=arguments.did_document,
+            status_list=arguments.status_list,
+            part=arguments.part,
+        )
     except OSError as error:
         raise ReleaseError(f"Cannot read {arguments.release}: {error}.") from error
     if arguments.json:
@@ -249,6 +257,56 @@ def verify(arguments: argparse.Namespace) -> int:
         for line in verification.lines:
             print(line)
     return 0 if verification.ok else 1
+
+
+def attest(arguments: argparse.Namespace) -> int:
+    """Sign what one role has to say about a decided run."""
+    from synthfactory import factory
+
+    key = read_key(arguments.key)
+    path = factory.attest(_decided(arguments.run), arguments.role, key)
+    console().print(Text(f"Signed as {arguments.role} by {key.did}: {path}"))
+    return 0
+
+
+def issue(arguments: argparse.Namespace) -> int:
+    """Sign and publish the release of a decided run."""
+    from synthfactory import factory
+
+    outcome = factory.certify(_decided(arguments.run), read_key(arguments.key, arguments.did))
+    tell([outcome])
+    return outcome.exit_code
+
+
+def change_status(arguments: argparse.Namespace) -> int:
+    """Sign a release's status list again, with the certificate's bit set or not."""
+    listed = certification.set_status(
+        arguments.release,
+        arguments.change,
+        key=read_key(arguments.key, arguments.did),
+        reason=arguments.reason,
+    )
+    console().print(
+        Text(
+            f"The certificate is {arguments.change}: {arguments.release / 'status.json'}, valid "
+            f"until {listed['validUntil']}. Put this file where your readers look."
+        )
+    )
+    return 0
+
+
+def _decided(folder: Path) -> Run:
+    """The run of a folder whose stages are all committed."""
+    from synthfactory.cli.compose import reopen
+    from synthfactory.journal import STAGES
+
+    run = reopen(folder)
+    if left := [stage for stage in STAGES if not run.is_done(stage)]:
+        raise ReleaseError(
+            f"{folder} is not decided yet: {', '.join(left)} is left. "
+            f"Go on with: synthfactory resume {folder.parent}"
+        )
+    return run
 
 
 def keys_new(arguments: argparse.Namespace) -> int:
