@@ -308,6 +308,14 @@ def certify(run: Run, key: IssuerKey | Signers) -> Outcome:
     """
     signers = certification.Signers.of(key)
 
+    def describe(work: Path) -> None:
+        made = provenance.gather(run)
+        release.write_metadata(
+            work,
+            publisher=signers.controller.did,
+            provenance={"started_on": made.started_on, "finished_on": made.finished_on},
+        )
+
     def assemble(work: Path) -> None:
         shutil.copytree(run.folder / "sample" / "data", work / "data")
         for source in ("sample/manifest.json", "decide/report.json", "resources.json"):
@@ -315,7 +323,7 @@ def certify(run: Run, key: IssuerKey | Signers) -> Outcome:
         release.write_page(work, run.read("decide/report.json"), run.read("resources.json"))
         signed = [run.attestation(role).read_bytes() for role in (GENERATOR, EVALUATOR)]
         (work / attestations.FILE).write_bytes(b"".join(signed))
-        certification.issue_certificate(work, key=signers, plan=run.plan)
+        certification.issue_certificate(work, key=signers, plan=run.plan, describe=describe)
 
     run.record_resources()
     if run.load_verdict().certified and not (run.folder / "release").is_dir():

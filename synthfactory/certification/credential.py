@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -71,6 +71,7 @@ def issue_certificate(
     *,
     key: IssuerKey | Signers,
     plan: APlan,
+    describe: Callable[[Path], None] = lambda folder: None,
     now: datetime | None = None,
 ) -> dict[str, Any]:
     """Complete a release folder that holds data, manifest, report and costs; this comes last.
@@ -84,6 +85,9 @@ def issue_certificate(
         The issuer's, or the keys of the three roles.
     plan
         How many candidates were planned for the table, and the entry of the ledger that says so.
+    describe
+        Called when only the certificate and its status are missing, to write the metadata that
+        name all other files.
     now
         When it is issued.
 
@@ -102,6 +106,7 @@ def issue_certificate(
     roles = _summarise(folder, report, issuer, begin)
     if issuer.web is not None:
         write_json(folder / DID_DOCUMENT, did_document(issuer))
+    describe(folder)
     status_id = f"urn:synthfactory:status:{root}"
     write_json(folder / STATUS, sign(status_list(status_id, issuer, begin), issuer, begin))
     credential = {

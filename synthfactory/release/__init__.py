@@ -9,6 +9,14 @@ report.
 from __future__ import annotations
 
 from synthfactory.release.html import render_html, write_page, write_report
+from synthfactory.release.metadata import write_metadata
 from synthfactory.release.report import build_report, public_order
 
-__all__ = ["build_report", "public_order", "render_html", "write_page", "write_report"]
+__all__ = [
+    "build_report",
+    "public_order",
+    "render_html",
+    "write_metadata",
+    "write_page",
+    "write_report",
+]

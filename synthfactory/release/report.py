@@ -144,6 +144,7 @@ def describe_dataset(dataset: Dataset, schema: Schema, split: Mapping[str, Any])
         "licence": dataset.licence,
         "citation": dataset.citation,
         "source": dataset.source,
+        "health": dataset.health,
         "rows": sum(split["rows"].values()),
         "target": schema.target,
         "columns": [

@@ -37,6 +37,8 @@ class Dataset:
         Texts that mean "missing".
     title, description, licence, citation, source
         For people and catalogues.
+    health
+        Whether these are health data, which health-data catalogues list.
 
     Raises
     ------
@@ -57,6 +59,7 @@ class Dataset:
     licence: str = ""
     citation: str = ""
     source: str = ""
+    health: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", str(self.path))
@@ -65,6 +68,8 @@ class Dataset:
             if isinstance(value, str) or not isinstance(value, Sequence):
                 raise OrderError(f"dataset.{role}: expected a list of texts, got {value!r}.")
             object.__setattr__(self, role, tuple(str(item) for item in value))
+        if not isinstance(self.health, bool):
+            raise OrderError(f"dataset.health: expected true or false, got {self.health!r}.")
         for role in ("target", "entity"):
             value = getattr(self, role)
             object.__setattr__(self, role, None if value is None else str(value))
