@@ -10,6 +10,7 @@ measurement, too few rows, or an instrument that did not find its planted leaks,
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -280,6 +281,13 @@ class _StrictLoader(yaml.SafeLoader):
                     None, None, f"the key {name!r} stands twice", key.start_mark
                 )
         return super().construct_mapping(node, deep=deep)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of the language."""
+    path = Path(__file__).parent / "policy.schema.json"
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
 
 
 def load_policy(name: str | Path) -> Policy:

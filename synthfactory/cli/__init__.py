@@ -219,6 +219,8 @@ def parser() -> argparse.ArgumentParser:
         "name", nargs="?", default="default", help="a shipped name, or a YAML file"
     )
     explain.set_defaults(verb=_lazily("policy_explain"))
+    grammar = _verb(asks, "schema", "the JSON Schema of the language of policies")
+    grammar.set_defaults(verb=_lazily("policy_schema"))
     return root
 
 

@@ -339,6 +339,14 @@ def policy_explain(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def policy_schema(arguments: argparse.Namespace) -> int:
+    """Print the JSON Schema of policies."""
+    from synthfactory.certification.policy import schema
+
+    _print_json(schema())
+    return 0
+
+
 def _print_json(value: Any) -> None:
     json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
     print()

@@ -441,7 +441,8 @@ def test_certificate_repeats_digests_of_every_other_file(release: Path) -> None:
     named = {item["id"].split("/", 1)[1]: item for item in certificate["relatedResource"]}
     assert set(named) == {
         "attestations.intoto.jsonl", "contexts/certificate-v1.jsonld", "contexts/index.json",
-        "manifest.json", "report.html", "report.json", "resources.json",
+        "croissant.json", "dcat.jsonld", "manifest.json", "report.html", "report.json",
+        "resources.json", "ro-crate-metadata.json",
     }  # fmt: skip
     report = named["report.json"]["digestMultibase"]
     assert report == digest_multibase(digest_file(release / "report.json"))
