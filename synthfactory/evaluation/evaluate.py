@@ -12,7 +12,7 @@ from synthfactory.evaluation import controls, protocol
 from synthfactory.evaluation.evidence import Evidence, ShadowModel, Trainer
 from synthfactory.evaluation.fidelity import pairs, shapes, two_sample
 from synthfactory.evaluation.measurement import Findings
-from synthfactory.evaluation.privacy import attribute_inference, dcr, exact_match
+from synthfactory.evaluation.privacy import attribute_inference, authenticity, dcr, exact_match
 from synthfactory.evaluation.suite import Found, Suite
 from synthfactory.evaluation.utility import tstr
 from synthfactory.tables import Table
@@ -23,6 +23,7 @@ SUITES: tuple[Suite, ...] = (
     two_sample.SUITE,
     exact_match.SUITE,
     dcr.SUITE,
+    authenticity.SUITE,
     attribute_inference.SUITE,
     tstr.SUITE,
 )
