@@ -26,9 +26,8 @@ import numpy.typing as npt
 from synthfactory.errors import EvaluationError
 from synthfactory.evaluation.evidence import Evidence, pairs_of
 from synthfactory.evaluation.fidelity.ceiling import Beside, Stand
-from synthfactory.evaluation.fidelity.influence import Scatter
+from synthfactory.evaluation.fidelity.influence import Scatter, interval
 from synthfactory.evaluation.fidelity.joint import Binned, Columns, block, blocks, shares
-from synthfactory.evaluation.intervals import normal
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.suite import Found, Suite
 from synthfactory.tables import Encoded
@@ -220,16 +219,16 @@ def trends(evidence: Evidence, found: Pairs) -> Measurement:
     """`fidelity.pair_trends`."""
     n_pairs = len(found.scores)
     error = Scatter(evidence)(found.trend[0] / n_pairs, found.trend[1] / n_pairs)
-    interval = normal(float(found.scores.mean()), error, evidence.confidence)
+    bounds = interval(float(found.scores.mean()), error, evidence.confidence, most=1.0)
     beside = found.beside.map(lambda values: values[0].mean())
     pairs, names = pairs_of(len(evidence.names)), evidence.names
     worst = np.argsort(found.scores, kind="stable")[:N_WORST]
     return Measurement(
         id=ID_TRENDS,
         family="fidelity",
-        estimate=interval.estimate,
-        lcb=interval.lcb,
-        ucb=interval.ucb,
+        estimate=bounds.estimate,
+        lcb=bounds.lcb,
+        ucb=bounds.ucb,
         n=len(evidence.synthetic),
         baseline=beside.baseline,
         control=beside.control,
@@ -269,14 +268,14 @@ def association(evidence: Evidence, found: Pairs) -> Measurement:
     error = Scatter(evidence)(
         found.total * gap / total**2 - found.gap[0] / total, -found.gap[1] / total
     )
-    interval = normal(kept(real, other), error, evidence.confidence)
+    bounds = interval(kept(real, other), error, evidence.confidence, least=-np.inf, most=1.0)
     beside = found.beside.map(lambda values: kept(real, values[1]))
     return Measurement(
         id=ID_ASSOCIATION,
         family="fidelity",
-        estimate=interval.estimate,
-        lcb=interval.lcb,
-        ucb=interval.ucb,
+        estimate=bounds.estimate,
+        lcb=bounds.lcb,
+        ucb=bounds.ucb,
         n=len(evidence.synthetic),
         baseline=beside.baseline,
         control=beside.control,

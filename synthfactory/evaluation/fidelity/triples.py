@@ -22,7 +22,7 @@ import numpy.typing as npt
 from synthfactory.errors import EvaluationError
 from synthfactory.evaluation.evidence import Evidence
 from synthfactory.evaluation.fidelity.ceiling import Beside, Stand
-from synthfactory.evaluation.fidelity.influence import Scatter
+from synthfactory.evaluation.fidelity.influence import Scatter, interval
 from synthfactory.evaluation.fidelity.joint import (
     Agreement,
     Binned,
@@ -31,7 +31,6 @@ from synthfactory.evaluation.fidelity.joint import (
     blocks,
     similarities,
 )
-from synthfactory.evaluation.intervals import normal
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.suite import Found, Suite
 from synthfactory.tables import Encoded
@@ -173,7 +172,7 @@ def conclude(evidence: Evidence, results: Mapping[str, tuple[Agreement, Beside]]
         Scatter(evidence)(found.real / len(triples), found.other / len(triples)),
         sampling_error(found.scores, n_all),
     )
-    interval = normal(float(found.scores.mean()), error, evidence.confidence)
+    bounds = interval(float(found.scores.mean()), error, evidence.confidence, most=1.0)
     means = beside.map(np.mean)
     details: dict[str, Any] = {
         "n_triples": len(triples),
@@ -191,9 +190,9 @@ def conclude(evidence: Evidence, results: Mapping[str, tuple[Agreement, Beside]]
     measurement = Measurement(
         id=ID,
         family="fidelity",
-        estimate=interval.estimate,
-        lcb=interval.lcb,
-        ucb=interval.ucb,
+        estimate=bounds.estimate,
+        lcb=bounds.lcb,
+        ucb=bounds.ucb,
         n=len(evidence.synthetic),
         baseline=means.baseline,
         control=means.control,
