@@ -1,0 +1,225 @@
+"""Alpha-precision and beta-recall: typical rows typical, rare rows rare, and all of them covered?
+
+- The alpha-support of the real rows is the ball around their mean that holds the most typical
+  share alpha of them.  A faithful table has the share alpha of its rows in it, for every alpha:
+  ``1 - 2 * integral |P(alpha) - alpha|``.
+- A real row is beta-covered when one of the most typical share beta of the synthetic rows is at
+  most as near as its own k-th nearest real neighbour.  A diverse table covers the share beta, for
+  every beta: ``1 - 2 * integral |R(beta) - beta|``.
+
+Alaa et al. 2022, arXiv 2102.08921, sections 3 and 4 (their integrated metrics).  Two variants are
+about: with a one-class network's embedding ("OC") and without ("naive").  This is the **naive**
+one, which is what most published numbers are: no network is trained whose chance would decide.
+The mean and the supports are those of `embedding`; neighbours are Gower's with k = 5, as in
+`prdc`, so that all real rows that are covered at beta = 1 are its coverage.
+
+The integrals are exact, over all values of alpha; rows at equal distance enter a support together,
+in proportion, so that a table of few possible rows can reach 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from synthfactory.evaluation.evidence import Evidence
+from synthfactory.evaluation.fidelity.balls import Within, within
+from synthfactory.evaluation.fidelity.embedding import Embedding
+from synthfactory.evaluation.fidelity.prdc import K, Estimate, lost_variance, radii
+from synthfactory.evaluation.fidelity.samples import samples
+from synthfactory.evaluation.fidelity.shapes import row_weights
+from synthfactory.evaluation.intervals import normal
+from synthfactory.evaluation.measurement import Measurement
+from synthfactory.evaluation.neighbours import by_scale, scales
+from synthfactory.evaluation.suite import Suite
+from synthfactory.tables import Encoded
+
+Floats = npt.NDArray[np.float64]
+
+ALPHA, BETA = IDS = ("fidelity.alpha_precision", "fidelity.beta_recall")
+SHOWN = np.linspace(0, 1, 11)
+
+
+class Steps(NamedTuple):
+    """A curve of straight pieces from (0, 0) to (1, total); each of **shape** (n_steps + 1,)."""
+
+    x: Floats
+    y: Floats
+
+
+class Curve:
+    """Which share of the judged rows is within the distance that holds each share of the reference.
+
+    Parameters
+    ----------
+    reference
+        **Shape** (n_reference,): finite distances.
+    judged
+        **Shape** (n_judged,): distances; infinite for what is never reached.
+    """
+
+    def __init__(self, reference: Floats, judged: Floats) -> None:
+        _, where = np.unique(np.concatenate([reference, judged]), return_inverse=True)
+        self.n_places = int(where.max()) + 1
+        self.reference, self.judged = where[: len(reference)], where[len(reference) :]
+        self._never = np.isposinf(judged)
+
+    def __call__(self, reference: Floats | None = None, judged: Floats | None = None) -> Steps:
+        """The curve when rows count with these weights."""
+        held = np.ones(len(self.judged)) if judged is None else judged
+        x = np.bincount(self.reference, reference, self.n_places)
+        y = np.bincount(self.judged, np.where(self._never, 0.0, held), self.n_places)
+        return Steps(
+            np.concatenate([[0.0], np.cumsum(x) / x.sum()]),
+            np.concatenate([[0.0], np.cumsum(y) / held.sum()]),
+        )
+
+
+def score(curve: Steps) -> float:
+    """``1 - 2 * integral |y - x| dx``: 1 on the diagonal, 0 for a curve that is 0 or 1 throughout."""
+    gap = curve.y - curve.x
+    first, last, width = gap[:-1], gap[1:], np.diff(curve.x)
+    size = np.abs(first) + np.abs(last)
+    crossing = first * last < 0
+    # A piece that crosses the diagonal is two triangles.
+    mean = np.where(crossing, (first**2 + last**2) / np.where(crossing, 2 * size, 1.0), size / 2)
+    return 1 - 2 * float((mean * width).sum())
+
+
+def alpha_precision(
+    real: Floats, synthetic: Floats, repeats: int, chance: np.random.Generator
+) -> tuple[Estimate, Steps]:
+    """From the distances to the real mean; the error is bootstrapped over both samples.
+
+    Parameters
+    ----------
+    real, synthetic
+        **Shape** (n_real,) and (n_synthetic,).
+    """
+    curve = Curve(real, synthetic)
+    found = curve()
+    return Estimate(score(found), _bootstrapped(curve, repeats, chance)), found
+
+
+def beta_recall(
+    synthetic: Floats, reached: Within, repeats: int, chance: np.random.Generator
+) -> tuple[Estimate, Steps]:
+    """From the synthetic rows' distances to their mean, and who is in the real rows' balls.
+
+    The error is bootstrapped over both samples; what it cannot see, that a synthetic row left out
+    uncovers those whom it alone covered, is added as the jackknife counts it.
+
+    Parameters
+    ----------
+    synthetic
+        **Shape** (n_synthetic,).
+    reached
+        Of every real ball: the least and second such distance among the synthetic rows in it.
+    """
+    curve = Curve(synthetic, reached.least)
+    found = curve()
+    lost = _lost(found, synthetic, reached)
+    error = np.hypot(_bootstrapped(curve, repeats, chance), np.sqrt(lost_variance(lost)))
+    return Estimate(score(found), float(error)), found
+
+
+def _bootstrapped(curve: Curve, repeats: int, chance: np.random.Generator) -> float:
+    sizes = len(curve.reference), len(curve.judged)
+    scores = [
+        score(curve(row_weights(sizes[0], chance), row_weights(sizes[1], chance)))
+        for _ in range(repeats)
+    ]
+    return float(np.std(scores, ddof=1))
+
+
+def _lost(curve: Steps, synthetic: Floats, reached: Within) -> Floats:
+    """**Shape** (n_synthetic,): what the score loses when each synthetic row's cover is taken away.
+
+    Its real rows are then covered from their second on: the curve is lower between the two.
+    """
+    above = np.sign(0.5 * (curve.y[1:] + curve.y[:-1] - curve.x[1:] - curve.x[:-1]))
+    signed = np.concatenate([[0.0], np.cumsum(above * np.diff(curve.x))])
+    ordered = np.sort(synthetic)
+
+    def until(distances: Floats) -> Any:
+        share = np.searchsorted(ordered, distances, side="right") / len(ordered)
+        return np.interp(share, curve.x, signed)
+
+    covered = reached.places >= 0
+    change = 2 * (until(reached.second[covered]) - until(reached.least[covered]))
+    total = np.bincount(reached.places[covered], change, minlength=len(synthetic))
+    return total / len(reached.least)
+
+
+def measure(evidence: Evidence) -> list[Measurement]:
+    """Both; the control compares held-out rows, the baseline rows of independent columns."""
+    drawn = samples(evidence)
+    embed, spread = Embedding.of(evidence), scales(evidence.train)
+    real, points = embed(drawn.real), by_scale(drawn.real, spread)
+    centre = embed.centre(real)
+    typical = centre.distances(real)
+    reach = radii(points, K, threads=evidence.threads)
+
+    def compared(rows: Encoded, name: str, repeats: int) -> list[tuple[Estimate, Steps]]:
+        other = embed(rows)
+        mine = embed.centre(other).distances(other)
+        reached = within(
+            points, by_scale(rows, spread), reach=reach, values=mine, threads=evidence.threads
+        )
+        chance = evidence.stream(f"alpha precision: {name}")
+        return [
+            alpha_precision(typical, centre.distances(other), repeats, chance),
+            beta_recall(mine, reached, repeats, chance),
+        ]
+
+    values = compared(drawn.synthetic, "synthetic", evidence.repeats)
+    controls = compared(drawn.holdout, "holdout", 2)
+    baselines = compared(drawn.independent, "independent", 2)
+    hows = (
+        "1 - 2 integral |P(alpha) - alpha|, naive variant (no one-class embedding): balls around "
+        "the mean of ranks and one-hot levels (Alaa et al. 2022); bootstrap over rows",
+        f"1 - 2 integral |R(beta) - beta|, naive variant (no one-class embedding), k = {K} Gower "
+        "neighbours (Alaa et al. 2022); bootstrap over rows, with the jackknife of who covers whom",
+    )
+    return [
+        _measurement(evidence, drawn.n_rows, name, value, control[0], baseline[0], how)
+        for name, value, control, baseline, how in zip(
+            IDS, values, controls, baselines, hows, strict=True
+        )
+    ]
+
+
+def _measurement(
+    evidence: Evidence,
+    n: int,
+    name: str,
+    value: tuple[Estimate, Steps],
+    control: Estimate,
+    baseline: Estimate,
+    how: str,
+) -> Measurement:
+    found = normal(*value[0], evidence.confidence)
+    return Measurement(
+        id=name,
+        family="fidelity",
+        estimate=found.estimate,
+        lcb=min(max(found.lcb, 0.0), found.estimate),
+        ucb=max(min(found.ucb, 1.0), found.estimate),
+        n=n,
+        baseline=baseline.value,
+        control=control.value,
+        unit="similarity",
+        better="higher",
+        confidence=evidence.confidence,
+        method=how,
+        details={
+            "variant": "naive",
+            "shares": SHOWN.tolist(),
+            "reached": np.interp(SHOWN, *value[1]).tolist(),
+        },
+    )
+
+
+SUITE = Suite.of("fidelity.alpha_precision", measure, ids=IDS, weight=3)
