@@ -10,7 +10,14 @@ from typing import Any
 from synthfactory.errors import EvaluationError, OrderError
 from synthfactory.evaluation import controls, protocol
 from synthfactory.evaluation.evidence import Evidence, ShadowModel, Trainer
-from synthfactory.evaluation.fidelity import pairs, shapes, two_sample
+from synthfactory.evaluation.fidelity import (
+    alpha_precision,
+    mmd,
+    pairs,
+    prdc,
+    shapes,
+    two_sample,
+)
 from synthfactory.evaluation.measurement import Findings
 from synthfactory.evaluation.privacy import attribute_inference, dcr, exact_match
 from synthfactory.evaluation.suite import Found, Suite
@@ -21,6 +28,9 @@ SUITES: tuple[Suite, ...] = (
     shapes.SUITE,
     pairs.SUITE,
     two_sample.SUITE,
+    mmd.SUITE,
+    prdc.SUITE,
+    alpha_precision.SUITE,
     exact_match.SUITE,
     dcr.SUITE,
     attribute_inference.SUITE,

@@ -9,84 +9,71 @@ from typing import Any
 
 import numpy as np
 
-from synthfactory.evaluation._kernels import compiled
+from synthfactory.evaluation._kernels import (
+    TILE,
+    _add_differences,
+    _add_gaps,
+    _count_differences,
+    _least_count,
+    compiled,
+)
 
-# Shapes: Q rows, R others, F numbers, C codes.
-TILE = 512
+# Shapes: Q rows, T tiles of R others, N narrow codes, W wide codes, F numbers, C codes.
 
 
 @compiled
 def find_within(
-    numbers_QF: Any,
-    codes_QC: Any,
-    numbers_FR: Any,
-    codes_CR: Any,
+    counts_Q: Any,
+    sums_Q: Any,
+    places_Q: Any,
     reach_Q: Any,
     reach_R: Any,
-    values_R: Any,
-    counts_Q: Any,
-    places_Q: Any,
-    least_Q: Any,
-    second_Q: Any,
+    weights_R: Any,
+    narrow_QN: Any,
+    wide_QW: Any,
+    numbers_QF: Any,
+    narrow_TNR: Any,
+    wide_TWR: Any,
+    numbers_TFR: Any,
 ) -> None:
-    """Which others lie within reach of each row, in Gower's distance.
+    """Which others lie within reach of each row.
 
-    Codes are counted first, then numbers are added in their order, as the nearest-neighbour search
-    does it: a distance that equals a radius from there equals it here.
+    Distances are made by the functions of the nearest-neighbour search: one that equals a radius
+    there equals it here.
 
     Parameters
     ----------
-    numbers_QF, codes_QC, numbers_FR, codes_CR
-        float32, finite (a huge number where missing), and int32.
+    counts_Q, sums_Q, places_Q
+        Filled, int64, float64 and int64: how many others, the sum of their weights, the last one.
     reach_Q, reach_R
-        float32: a pair counts when its distance is at most both.
-    values_R
-        float64: of the others within reach the smallest value, where it is, and the second.
-    counts_Q, places_Q, least_Q, second_Q
-        Filled: int64, int64, float64, float64.
+        float32: a pair counts when its distance is at most both; one of them may be infinite.
+    weights_R
+        float64.
+    narrow_QN, wide_QW, numbers_QF, narrow_TNR, wide_TWR, numbers_TFR
+        Columns as in the nearest-neighbour search.
     """
-    differ = np.empty(TILE, np.int32)
+    counts = np.empty(TILE, np.uint8)
     sums = np.empty(TILE, np.float32)
-    for q in range(len(reach_Q)):
-        counts_Q[q], places_Q[q] = 0, -1
-        least_Q[q] = second_Q[q] = np.inf
-        for start in range(0, len(reach_R), TILE):
-            n_here = min(TILE, len(reach_R) - start)
-            _gower(numbers_QF[q], codes_QC[q], numbers_FR, codes_CR, start, n_here, differ, sums)
+    farthest = reach_R.max()
+    counts_Q[:], sums_Q[:], places_Q[:] = 0, 0.0, -1
+    for t in range(len(numbers_TFR)):
+        n_here = min(TILE, len(reach_R) - t * TILE)
+        for q in range(len(reach_Q)):
+            limit = np.nextafter(min(reach_Q[q], farthest), np.float32(np.inf))
+            _count_differences(narrow_QN[q], narrow_TNR[t], counts)
+            if _least_count(counts) >= limit:
+                continue
+            for r in range(TILE):
+                sums[r] = np.float32(counts[r])
+            _add_differences(wide_QW[q], wide_TWR[t], sums)
+            if not _add_gaps(numbers_QF[q], numbers_TFR[t], sums, limit):
+                continue
             for r in range(n_here):
-                if sums[r] <= reach_Q[q] and sums[r] <= reach_R[start + r]:
+                place = t * TILE + r
+                if sums[r] < limit and sums[r] <= reach_R[place]:
                     counts_Q[q] += 1
-                    value = values_R[start + r]
-                    if value < least_Q[q]:
-                        second_Q[q] = least_Q[q]
-                        least_Q[q], places_Q[q] = value, start + r
-                    elif value < second_Q[q]:
-                        second_Q[q] = value
-
-
-@compiled
-def _gower(
-    numbers_F: Any,
-    codes_C: Any,
-    numbers_FR: Any,
-    codes_CR: Any,
-    start: int,
-    n_here: int,
-    differ: Any,
-    sums: Any,
-) -> None:
-    one = np.float32(1.0)
-    differ[:n_here] = 0
-    for column in range(len(codes_C)):
-        code, codes = codes_C[column], codes_CR[column, start : start + n_here]
-        for r in range(n_here):
-            differ[r] += codes[r] != code
-    for r in range(n_here):
-        sums[r] = np.float32(differ[r])
-    for column in range(len(numbers_F)):
-        number, numbers = numbers_F[column], numbers_FR[column, start : start + n_here]
-        for r in range(n_here):
-            sums[r] += min(abs(numbers[r] - number), one)
+                    sums_Q[q] += weights_R[place]
+                    places_Q[q] = place
 
 
 @compiled

@@ -3,15 +3,18 @@
 - The alpha-support of the real rows is the ball around their mean that holds the most typical
   share alpha of them.  A faithful table has the share alpha of its rows in it, for every alpha:
   ``1 - 2 * integral |P(alpha) - alpha|``.
-- A real row is beta-covered when one of the most typical share beta of the synthetic rows is at
-  most as near as its own k-th nearest real neighbour.  A diverse table covers the share beta, for
-  every beta: ``1 - 2 * integral |R(beta) - beta|``.
+- A real row is beta-covered when the nearest synthetic row is no farther than its own k-th nearest
+  real row, and among the most typical share beta of the synthetic rows.  A diverse table covers
+  the share beta, for every beta: ``1 - 2 * integral |R(beta) - beta|``.
 
-Alaa et al. 2022, arXiv 2102.08921, sections 3 and 4 (their integrated metrics).  Two variants are
-about: with a one-class network's embedding ("OC") and without ("naive").  This is the **naive**
-one, which is what most published numbers are: no network is trained whose chance would decide.
-The mean and the supports are those of `embedding`; neighbours are Gower's with k = 5, as in
-`prdc`, so that all real rows that are covered at beta = 1 are its coverage.
+Alaa et al. 2022, arXiv 2102.08921 (the integrated metrics).  Two variants are about: with a
+one-class network's embedding ("OC") and without ("naive").  This is the **naive** one, which is
+what published numbers are in practice: no network is trained whose chance would decide.  The mean
+and the supports are those of `embedding`; neighbours are Gower's with k = 5, as in `prdc`, so that
+the share that is covered at beta = 1 is its coverage.
+
+To count a real row as covered by *any* row of the support in its ball, not by the nearest, would
+cover more than the share beta of a faithful table, and rank a table that is too narrow above it.
 
 The integrals are exact, over all values of alpha; rows at equal distance enter a support together,
 in proportion, so that a table of few possible rows can reach 1.
@@ -19,23 +22,30 @@ in proportion, so that a table of few possible rows can reach 1.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from synthfactory.evaluation.evidence import Evidence
-from synthfactory.evaluation.fidelity.balls import Within, within
 from synthfactory.evaluation.fidelity.embedding import Embedding
-from synthfactory.evaluation.fidelity.prdc import K, Estimate, lost_variance, radii
+from synthfactory.evaluation.fidelity.prdc import (
+    Balls,
+    Estimate,
+    K,
+    as_points,
+    balls,
+    lost_variance,
+)
 from synthfactory.evaluation.fidelity.samples import samples
 from synthfactory.evaluation.fidelity.shapes import row_weights
 from synthfactory.evaluation.intervals import normal
 from synthfactory.evaluation.measurement import Measurement
-from synthfactory.evaluation.neighbours import by_scale, scales
+from synthfactory.evaluation.neighbours import Points, nearest_k
 from synthfactory.evaluation.suite import Suite
 from synthfactory.tables import Encoded
 
+Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 ALPHA, BETA = IDS = ("fidelity.alpha_precision", "fidelity.beta_recall")
@@ -47,6 +57,30 @@ class Steps(NamedTuple):
 
     x: Floats
     y: Floats
+
+
+class Nearest(NamedTuple):
+    """The synthetic row that is nearest to each real row; each of **shape** (n_real,).
+
+    Parameters
+    ----------
+    places
+        Which one it is.
+    first, second
+        How far it, and the next nearest, is from the synthetic mean; infinite where it is not in
+        the real row's ball.
+    """
+
+    places: Integers
+    first: Floats
+    second: Floats
+
+    @classmethod
+    def of(cls, real: Balls, synthetic: Points, typical: Floats, *, threads: int) -> Nearest:
+        """From the synthetic rows' distances to their mean."""
+        distances, places = nearest_k(real.points, synthetic, 2, threads=threads)
+        reached = np.where(distances <= real.radii[:, None], typical[places], np.inf)
+        return cls(places[:, 0], reached[:, 0], reached[:, 1])
 
 
 class Curve:
@@ -78,7 +112,7 @@ class Curve:
 
 
 def score(curve: Steps) -> float:
-    """``1 - 2 * integral |y - x| dx``: 1 on the diagonal, 0 for a curve that is 0 or 1 throughout."""
+    """``1 - 2 * integral |y - x| dx``: 1 on the diagonal, 0 where all or nothing is reached."""
     gap = curve.y - curve.x
     first, last, width = gap[:-1], gap[1:], np.diff(curve.x)
     size = np.abs(first) + np.abs(last)
@@ -104,23 +138,23 @@ def alpha_precision(
 
 
 def beta_recall(
-    synthetic: Floats, reached: Within, repeats: int, chance: np.random.Generator
+    synthetic: Floats, nearest: Nearest, repeats: int, chance: np.random.Generator
 ) -> tuple[Estimate, Steps]:
-    """From the synthetic rows' distances to their mean, and who is in the real rows' balls.
+    """From the synthetic rows' distances to their mean, and who is nearest to the real rows.
 
     The error is bootstrapped over both samples; what it cannot see, that a synthetic row left out
-    uncovers those whom it alone covered, is added as the jackknife counts it.
+    leaves its place to the next, is added as the jackknife counts it.
 
     Parameters
     ----------
     synthetic
         **Shape** (n_synthetic,).
-    reached
-        Of every real ball: the least and second such distance among the synthetic rows in it.
+    nearest
+        Of every real row.
     """
-    curve = Curve(synthetic, reached.least)
+    curve = Curve(synthetic, nearest.first)
     found = curve()
-    lost = _lost(found, synthetic, reached)
+    lost = _lost(found, synthetic, nearest)
     error = np.hypot(_bootstrapped(curve, repeats, chance), np.sqrt(lost_variance(lost)))
     return Estimate(score(found), float(error)), found
 
@@ -134,44 +168,41 @@ def _bootstrapped(curve: Curve, repeats: int, chance: np.random.Generator) -> fl
     return float(np.std(scores, ddof=1))
 
 
-def _lost(curve: Steps, synthetic: Floats, reached: Within) -> Floats:
-    """**Shape** (n_synthetic,): what the score loses when each synthetic row's cover is taken away.
+def _lost(curve: Steps, synthetic: Floats, nearest: Nearest) -> Floats:
+    """**Shape** (n_synthetic,): what the score loses without each synthetic row as the nearest.
 
-    Its real rows are then covered from their second on: the curve is lower between the two.
+    Its real rows are then covered from their second on: the curve changes between the two.
     """
     above = np.sign(0.5 * (curve.y[1:] + curve.y[:-1] - curve.x[1:] - curve.x[:-1]))
     signed = np.concatenate([[0.0], np.cumsum(above * np.diff(curve.x))])
     ordered = np.sort(synthetic)
 
-    def until(distances: Floats) -> Any:
+    def until(distances: Floats) -> Floats:
         share = np.searchsorted(ordered, distances, side="right") / len(ordered)
-        return np.interp(share, curve.x, signed)
+        found: Floats = np.interp(share, curve.x, signed)
+        return found
 
-    covered = reached.places >= 0
-    change = 2 * (until(reached.second[covered]) - until(reached.least[covered]))
-    total = np.bincount(reached.places[covered], change, minlength=len(synthetic))
-    return total / len(reached.least)
+    change = 2 * (until(nearest.second) - until(nearest.first)) / len(nearest.first)
+    return np.bincount(nearest.places, change, minlength=len(synthetic)).astype(np.float64)
 
 
 def measure(evidence: Evidence) -> list[Measurement]:
     """Both; the control compares held-out rows, the baseline rows of independent columns."""
     drawn = samples(evidence)
-    embed, spread = Embedding.of(evidence), scales(evidence.train)
-    real, points = embed(drawn.real), by_scale(drawn.real, spread)
+    embed, place = Embedding.of(evidence), as_points(evidence)
+    real = embed(drawn.real)
     centre = embed.centre(real)
     typical = centre.distances(real)
-    reach = radii(points, K, threads=evidence.threads)
+    around = balls(place(drawn.real), K, threads=evidence.threads)
 
     def compared(rows: Encoded, name: str, repeats: int) -> list[tuple[Estimate, Steps]]:
         other = embed(rows)
-        mine = embed.centre(other).distances(other)
-        reached = within(
-            points, by_scale(rows, spread), reach=reach, values=mine, threads=evidence.threads
-        )
+        own = embed.centre(other).distances(other)
+        nearest = Nearest.of(around, place(rows), own, threads=evidence.threads)
         chance = evidence.stream(f"alpha precision: {name}")
         return [
             alpha_precision(typical, centre.distances(other), repeats, chance),
-            beta_recall(mine, reached, repeats, chance),
+            beta_recall(own, nearest, repeats, chance),
         ]
 
     values = compared(drawn.synthetic, "synthetic", evidence.repeats)
@@ -181,7 +212,7 @@ def measure(evidence: Evidence) -> list[Measurement]:
         "1 - 2 integral |P(alpha) - alpha|, naive variant (no one-class embedding): balls around "
         "the mean of ranks and one-hot levels (Alaa et al. 2022); bootstrap over rows",
         f"1 - 2 integral |R(beta) - beta|, naive variant (no one-class embedding), k = {K} Gower "
-        "neighbours (Alaa et al. 2022); bootstrap over rows, with the jackknife of who covers whom",
+        "neighbours (Alaa et al. 2022); bootstrap over rows, with the jackknife of who is nearest",
     )
     return [
         _measurement(evidence, drawn.n_rows, name, value, control[0], baseline[0], how)

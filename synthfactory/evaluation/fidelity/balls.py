@@ -7,14 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from synthfactory.evaluation import neighbours
 from synthfactory.evaluation.fidelity.blocks import in_blocks
-from synthfactory.evaluation.neighbours import Points
+from synthfactory.evaluation.neighbours import Floats32, Points
 
 Floats = npt.NDArray[np.float64]
-Floats32 = npt.NDArray[np.float32]
-Codes = npt.NDArray[np.int64]
-
-HUGE = np.float32(3e38)
+Integers = npt.NDArray[np.int64]
 
 
 class Within(NamedTuple):
@@ -24,16 +22,15 @@ class Within(NamedTuple):
     ----------
     counts
         How many others.
+    sums
+        The sum of their weights.
     places
-        The one of them with the smallest value, -1 without any; the only one where the count is 1.
-    least, second
-        The smallest value among them and the next; infinite without one.
+        The last of them, so the only one where the count is 1; -1 where there is none.
     """
 
-    counts: Codes
-    places: Codes
-    least: Floats
-    second: Floats
+    counts: Integers
+    sums: Floats
+    places: Integers
 
 
 def within(
@@ -42,48 +39,47 @@ def within(
     *,
     reach: Floats32 | None = None,
     others_reach: Floats32 | None = None,
-    values: Floats | None = None,
+    weights: Floats | None = None,
     threads: int,
 ) -> Within:
-    """Others within reach of every row.
+    """Others within reach of every row, by the distance of `neighbours`.
+
+    Balls are closed: in a table of few possible rows most radii are exactly some row's distance,
+    and often 0.
 
     Parameters
     ----------
     rows, others
         Points.
     reach
-        **Shape** (n_rows,): a row holds others that are at most so far away.
+        **Shape** (n_rows,): the radius of each row's own ball.
     others_reach
-        **Shape** (n_others,): another is held by rows that are at most so far away.  Balls are
-        closed: in a table of few possible rows most radii are exactly some row's distance, often 0.
-    values
-        **Shape** (n_others,): which of the others comes first; 0 for all by default.
+        **Shape** (n_others,): the radius of each other's ball, in which the row must be.
+    weights
+        **Shape** (n_others,): 1 by default.
     threads
         Processor threads; they change no bit of the result.
     """
+    from synthfactory.evaluation import _kernels
     from synthfactory.evaluation.fidelity._kernels import find_within
 
-    mine, numbers, codes = _finite(rows), _finite(others).T.copy(), others.codes.T.copy()
+    narrow, wide = neighbours._narrow_and_wide(rows, others, _kernels.MAX_NARROW)
+    ours = neighbours._columns(rows, narrow, wide)
+    theirs = [
+        neighbours._tiled(columns, _kernels.TILE)
+        for columns in neighbours._columns(others, narrow, wide)
+    ]
     n_rows, n_others = len(rows), len(others)
-    far = np.float32(np.inf)
-    reach = np.full(n_rows, far) if reach is None else reach
-    others_reach = np.full(n_others, far) if others_reach is None else others_reach
-    values = np.zeros(n_others) if values is None else values
-    found = Within(
-        np.empty(n_rows, np.int64), np.empty(n_rows, np.int64), np.empty(n_rows), np.empty(n_rows)
-    )
+    everything = np.float32(np.inf)
+    mine = np.full(n_rows, everything) if reach is None else reach
+    other = np.full(n_others, everything) if others_reach is None else others_reach
+    weighted = np.ones(n_others) if weights is None else weights
+    found = Within(np.empty(n_rows, np.int64), np.empty(n_rows), np.empty(n_rows, np.int64))
 
     def work(block: slice) -> None:
-        find_within(
-            mine[block], rows.codes[block], numbers, codes, reach[block], others_reach, values,
-            *(column[block] for column in found),
-        )  # fmt: skip
+        counts, sums, places = (column[block] for column in found)
+        columns = [column[block] for column in ours]
+        find_within(counts, sums, places, mine[block], other, weighted, *columns, *theirs)
 
     in_blocks(work, n_rows, threads)
     return found
-
-
-def _finite(points: Points) -> Floats32:
-    """The numbers; a huge one where missing: 0 from another missing one, 1 from the rest."""
-    numbers = np.where(np.isneginf(points.numbers), HUGE, points.numbers)
-    return np.ascontiguousarray(numbers, dtype=np.float32)

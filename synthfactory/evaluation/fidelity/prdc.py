@@ -4,17 +4,20 @@ Around every row stands a ball that just reaches its k-th nearest neighbour of t
 
 - precision: the share of synthetic rows in the ball of any real row;
 - recall: the share of real rows in the ball of any synthetic row;
-- density: how many real balls hold a synthetic row, divided by k; robust against a real outlier's
-  large ball, and above 1 where rows crowd in the middle;
+- density: how many real balls hold a synthetic row, each divided by how many other real rows it
+  holds; robust against a real outlier's large ball, and above 1 where rows crowd in the middle;
 - coverage: the share of real balls that hold a synthetic row; low when modes are missing.
 
 Naeem et al. 2020, arXiv 2002.09797, equations 3 to 6, with k = 5.  Distances are Gower's, so that
 all types of columns count.  Balls are closed: with open ones, as in the authors' package, a
-verbatim copy of a table of few possible rows, whose radii are 0, covers nothing.
+verbatim copy of a table of few possible rows, whose radii are 0, covers nothing.  A ball holds k
+other real rows, or more where several are equally far; density, which the paper divides by k, is
+then still 1 for a faithful table.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -26,7 +29,7 @@ from synthfactory.evaluation.fidelity.balls import Within, within
 from synthfactory.evaluation.fidelity.samples import samples
 from synthfactory.evaluation.intervals import Interval, normal, wilson
 from synthfactory.evaluation.measurement import Measurement
-from synthfactory.evaluation.neighbours import Points, by_scale, nearest_k, scales
+from synthfactory.evaluation.neighbours import Points, by_scale, centres, nearest_k, scales
 from synthfactory.evaluation.suite import Suite
 from synthfactory.tables import Encoded
 
@@ -53,11 +56,14 @@ class Neighbourhoods(NamedTuple):
         Of every real row: the synthetic balls that hold it.
     held
         Of every real row: the synthetic rows that its own ball holds.
+    n_own
+        **Shape** (n_real,): how many other real rows its own ball holds; k without ties.
     """
 
     synthetic: Within
     real: Within
     held: Within
+    n_own: Floats
 
 
 class Estimate(NamedTuple):
@@ -76,24 +82,44 @@ class Prdc(NamedTuple):
     coverage: Estimate
 
 
-def radii(points: Points, k: int, *, threads: int) -> Floats32:
-    """**Shape** (n_points,): distance to the k-th nearest of the other points."""
+def as_points(evidence: Evidence) -> Callable[[Encoded], Points]:
+    """Makes points of rows, by the middle and the spread of the real numbers."""
+    spread, middle = scales(evidence.train), centres(evidence.train)
+    return lambda rows: by_scale(rows, spread, middle)
+
+
+class Balls(NamedTuple):
+    """Rows with the radius of each one's ball."""
+
+    points: Points
+    radii: Floats32
+
+
+def balls(points: Points, k: int, *, threads: int) -> Balls:
+    """Balls that reach the k-th nearest of the other points."""
     distances, _ = nearest_k(points, points, k, threads=threads, exclude_self=True)
-    return np.ascontiguousarray(distances[:, k - 1])
+    return Balls(points, np.ascontiguousarray(distances[:, k - 1]))
 
 
-def neighbourhoods(
-    real: Points, synthetic: Points, real_radii: Floats32, synthetic_radii: Floats32, threads: int
-) -> Neighbourhoods:
-    """Who is in whose ball; radii from `radii`."""
+def neighbourhoods(real: Balls, synthetic: Balls, *, threads: int) -> Neighbourhoods:
+    """Who is in whose ball."""
+    own = within(real.points, real.points, reach=real.radii, threads=threads)
+    n_own = (own.counts - 1).astype(np.float64)
     return Neighbourhoods(
-        within(synthetic, real, others_reach=real_radii, threads=threads),
-        within(real, synthetic, others_reach=synthetic_radii, threads=threads),
-        within(real, synthetic, reach=real_radii, threads=threads),
+        synthetic=within(
+            synthetic.points,
+            real.points,
+            others_reach=real.radii,
+            weights=1 / n_own,
+            threads=threads,
+        ),
+        real=within(real.points, synthetic.points, others_reach=synthetic.radii, threads=threads),
+        held=within(real.points, synthetic.points, reach=real.radii, threads=threads),
+        n_own=n_own,
     )
 
 
-def prdc(found: Neighbourhoods, k: int) -> Prdc:
+def prdc(found: Neighbourhoods) -> Prdc:
     """The four values, with the errors of the delete-one jackknife over both samples.
 
     A row that is left out takes itself out of the mean, and those with it whom nobody else holds.
@@ -102,12 +128,12 @@ def prdc(found: Neighbourhoods, k: int) -> Prdc:
     """
     held, real, mine = found.held, found.real, found.synthetic
     n_real, n_synthetic = len(real.counts), len(mine.counts)
-    shares = held.counts * (n_real / n_synthetic)
-    density = np.sqrt(np.var(mine.counts, ddof=1) / n_synthetic + np.var(shares, ddof=1) / n_real)
+    per_ball = held.counts / found.n_own * (n_real / n_synthetic)
+    density = np.var(mine.sums, ddof=1) / n_synthetic + np.var(per_ball, ddof=1) / n_real
     return Prdc(
         _share_held(mine, n_real),
         _share_held(real, n_synthetic),
-        Estimate(float(mine.counts.mean()) / k, float(density) / k),
+        Estimate(float(mine.sums.mean()), math.sqrt(float(density))),
         _share_held(held, n_synthetic),
     )
 
@@ -135,20 +161,19 @@ def share_interval(found: Estimate, n: int, confidence: float) -> Interval:
     return Interval(found.value, min(low, found.value), max(high, found.value))
 
 
+def compare(evidence: Evidence, rows: Encoded, real: Encoded) -> Prdc:
+    """The four values of these rows."""
+    place = as_points(evidence)
+    ours, theirs = (balls(place(found), K, threads=evidence.threads) for found in (real, rows))
+    return prdc(neighbourhoods(ours, theirs, threads=evidence.threads))
+
+
 def measure(evidence: Evidence) -> list[Measurement]:
     """All four; the control compares held-out rows, the baseline rows of independent columns."""
     drawn = samples(evidence)
-    spread = scales(evidence.train)
-    real = by_scale(drawn.real, spread)
-    real_radii = radii(real, K, threads=evidence.threads)
-
-    def compared(rows: Encoded) -> Prdc:
-        points = by_scale(rows, spread)
-        reach = radii(points, K, threads=evidence.threads)
-        return prdc(neighbourhoods(real, points, real_radii, reach, evidence.threads), K)
-
-    value, control, baseline = map(
-        compared, (drawn.synthetic, drawn.holdout, drawn.independent)
+    value, control, baseline = (
+        compare(evidence, rows, drawn.real)
+        for rows in (drawn.synthetic, drawn.holdout, drawn.independent)
     )
 
     def measurement(name: str, of: Callable[[Prdc], Estimate], unit: str, how: str) -> Measurement:
@@ -179,7 +204,9 @@ def measure(evidence: Evidence) -> list[Measurement]:
     return [
         measurement(PRECISION, lambda p: p.precision, synthetic, "synthetic rows in a real ball"),
         measurement(RECALL, lambda p: p.recall, own, "real rows in a synthetic ball"),
-        measurement(DENSITY, lambda p: p.density, "ratio", "real balls per synthetic row / k"),
+        measurement(
+            DENSITY, lambda p: p.density, "ratio", "real balls per synthetic row, by what they hold"
+        ),
         measurement(COVERAGE, lambda p: p.coverage, own, "real balls with a synthetic row"),
     ]
 

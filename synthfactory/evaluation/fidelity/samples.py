@@ -66,7 +66,6 @@ def samples(evidence: Evidence) -> Samples:
         order = evidence.stream(f"samples: {name}").permutation(len(rows))
         return take(rows, np.sort(order[:n_rows]))
 
-    return Samples(
-        *(some(rows, name) for name, rows in parts.items()),
-        shuffled(evidence.train, n_rows, evidence.stream("samples: independent")),
-    )
+    real, synthetic, holdout = (some(rows, name) for name, rows in parts.items())
+    chance = evidence.stream("samples: independent")
+    return Samples(real, synthetic, holdout, shuffled(evidence.train, n_rows, chance))

@@ -140,7 +140,7 @@ def judged(evidence: Evidence, real: Encoded, other: Encoded, *, explain: bool) 
     def scores_of(fit: Codes, held: Codes) -> tuple[Any, Floats]:
         judge = boosted_classifier(categorical, evidence.integer("judge"))
         judge.fit(x[fit], is_other[fit].astype(np.int64))
-        return judge, judge.predict_proba(x[held])[:, 1]
+        return judge, judge.decision_function(x[held])
 
     splitter = StratifiedKFold(N_FOLDS, shuffle=True, random_state=evidence.integer("folds"))
     folds = [held for _, held in splitter.split(x, is_other)]
@@ -156,9 +156,7 @@ def judged(evidence: Evidence, real: Encoded, other: Encoded, *, explain: bool) 
         scores_of(np.concatenate(folds[:number]), folds[number])[1]
         for number in range(1, N_FOLDS - 1)
     ] + [scores[folds[-1]]]
-    judgements = [
-        (found, is_other[fold]) for found, fold in zip(in_order, folds[1:], strict=True)
-    ]
+    judgements = [(found, is_other[fold]) for found, fold in zip(in_order, folds[1:], strict=True)]
     value, error = auc(scores[is_other], scores[~is_other])
     p = permutation_p(judgements, N_PERMUTATIONS, evidence.stream("two samples: labels"))
     columns = dict(zip(evidence.names, np.mean(lost, axis=0).tolist(), strict=True)) if lost else {}
@@ -175,7 +173,7 @@ def lost_without(judge: Any, x: Floats, is_other: Mask, chance: np.random.Genera
     x, is_other = x[picked], is_other[picked]
 
     def area(rows: Floats) -> float:
-        scores = judge.predict_proba(rows)[:, 1]
+        scores = judge.decision_function(rows)
         return auc(scores[is_other], scores[~is_other])[0]
 
     whole = area(x)
