@@ -212,7 +212,9 @@ def _association(finding: Json) -> str:
 
 def _two_sample(finding: Json) -> str:
     details = finding.get("details") or {}
-    named = ", ".join(f"“{plain_text(column['name'])}”" for column in details.get("columns", ())[:3])
+    named = ", ".join(
+        f"“{plain_text(column['name'])}”" for column in details.get("columns", ())[:3]
+    )
     return (
         "Shown one real and one synthetic row, a trained classifier picks the synthetic one in"
         f" {points(finding['estimate'])} of 100 cases ({span(finding, points)}); chance is 50"

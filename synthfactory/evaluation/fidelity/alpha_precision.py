@@ -22,13 +22,15 @@ in proportion, so that a table of few possible rows can reach 1.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from synthfactory.evaluation.evidence import Evidence
-from synthfactory.evaluation.fidelity.embedding import Embedding
+from synthfactory.evaluation.fidelity.embedding import Embedded, Embedding
 from synthfactory.evaluation.fidelity.prdc import (
     Balls,
     Estimate,
@@ -123,18 +125,24 @@ def score(curve: Steps) -> float:
 
 
 def alpha_precision(
-    real: Floats, synthetic: Floats, repeats: int, chance: np.random.Generator
+    embedding: Embedding,
+    real: Embedded,
+    synthetic: Embedded,
+    repeats: int,
+    chance: np.random.Generator,
 ) -> tuple[Estimate, Steps]:
-    """From the distances to the real mean; the error is bootstrapped over both samples.
+    """From the distances to the real mean.
 
-    Parameters
-    ----------
-    real, synthetic
-        **Shape** (n_real,) and (n_synthetic,).
+    The error is bootstrapped over both samples, the mean with them: it moves as much as they do.
     """
-    curve = Curve(real, synthetic)
-    found = curve()
-    return Estimate(score(found), _bootstrapped(curve, repeats, chance)), found
+
+    def curve(weights: Floats | None, others: Floats | None) -> Steps:
+        centre = embedding.centre(real, weights)
+        return Curve(centre.distances(real), centre.distances(synthetic))(weights, others)
+
+    found = curve(None, None)
+    error = _bootstrapped(curve, (len(real), len(synthetic)), repeats, chance)
+    return Estimate(score(found), error), found
 
 
 def beta_recall(
@@ -155,12 +163,19 @@ def beta_recall(
     curve = Curve(synthetic, nearest.first)
     found = curve()
     lost = _lost(found, synthetic, nearest)
-    error = np.hypot(_bootstrapped(curve, repeats, chance), np.sqrt(lost_variance(lost)))
-    return Estimate(score(found), float(error)), found
+    error = math.hypot(
+        _bootstrapped(curve, (len(synthetic), len(nearest.first)), repeats, chance),
+        math.sqrt(lost_variance(lost)),
+    )
+    return Estimate(score(found), error), found
 
 
-def _bootstrapped(curve: Curve, repeats: int, chance: np.random.Generator) -> float:
-    sizes = len(curve.reference), len(curve.judged)
+def _bootstrapped(
+    curve: Callable[[Floats, Floats], Steps],
+    sizes: tuple[int, int],
+    repeats: int,
+    chance: np.random.Generator,
+) -> float:
     scores = [
         score(curve(row_weights(sizes[0], chance), row_weights(sizes[1], chance)))
         for _ in range(repeats)
@@ -182,7 +197,7 @@ def _lost(curve: Steps, synthetic: Floats, nearest: Nearest) -> Floats:
         found: Floats = np.interp(share, curve.x, signed)
         return found
 
-    change = 2 * (until(nearest.second) - until(nearest.first)) / len(nearest.first)
+    change = 2 * (until(nearest.first) - until(nearest.second)) / len(nearest.first)
     return np.bincount(nearest.places, change, minlength=len(synthetic)).astype(np.float64)
 
 
@@ -191,8 +206,6 @@ def measure(evidence: Evidence) -> list[Measurement]:
     drawn = samples(evidence)
     embed, place = Embedding.of(evidence), as_points(evidence)
     real = embed(drawn.real)
-    centre = embed.centre(real)
-    typical = centre.distances(real)
     around = balls(place(drawn.real), K, threads=evidence.threads)
 
     def compared(rows: Encoded, name: str, repeats: int) -> list[tuple[Estimate, Steps]]:
@@ -201,7 +214,7 @@ def measure(evidence: Evidence) -> list[Measurement]:
         nearest = Nearest.of(around, place(rows), own, threads=evidence.threads)
         chance = evidence.stream(f"alpha precision: {name}")
         return [
-            alpha_precision(typical, centre.distances(other), repeats, chance),
+            alpha_precision(embed, real, other, repeats, chance),
             beta_recall(own, nearest, repeats, chance),
         ]
 

@@ -96,13 +96,15 @@ class Embedding:
         flags = np.isnan(rows.numbers[:, list(self.flagged)]).astype(np.int32)
         return Embedded(numbers=places, codes=np.hstack([rows.codes, flags]))
 
-    def centre(self, points: Embedded) -> Centre:
-        """The mean of these points."""
+    def centre(self, points: Embedded, weights: Floats | None = None) -> Centre:
+        """The mean of these points, when they count with these weights."""
+        weights = np.ones(len(points)) if weights is None else weights
+        total = weights.sum()
         shares = [
-            np.bincount(points.codes[:, place], minlength=size) / len(points)
+            np.bincount(points.codes[:, place], weights, size) / total
             for place, size in enumerate(self.sizes)
         ]
-        return Centre(points.numbers.mean(axis=0, dtype=np.float64), tuple(shares))
+        return Centre(weights @ points.numbers / total, tuple(shares))
 
 
 class Centre(NamedTuple):
