@@ -20,6 +20,11 @@ from synthfactory.evaluation.fidelity import (
     shapes,
     time_order,
     triples,
+    alpha_precision,
+    mmd,
+    pairs,
+    prdc,
+    shapes,
     two_sample,
 )
 from synthfactory.evaluation.measurement import Findings
@@ -39,6 +44,9 @@ SUITES: tuple[Suite, ...] = (
     rules.SUITE,
     time_order.SUITE,
     two_sample.SUITE,
+    mmd.SUITE,
+    prdc.SUITE,
+    alpha_precision.SUITE,
     exact_match.SUITE,
     dcr.SUITE,
     authenticity.SUITE,

@@ -212,9 +212,16 @@ def _association(finding: Json) -> str:
 
 
 def _two_sample(finding: Json) -> str:
+    details = finding.get("details") or {}
+    named = ", ".join(
+        f"“{plain_text(column['name'])}”" for column in details.get("columns", ())[:3]
+    )
     return (
         "Shown one real and one synthetic row, a trained classifier picks the synthetic one in"
-        f" {points(finding['estimate'])} of 100 cases ({span(finding, points)}); chance is 50."
+        f" {points(finding['estimate'])} of 100 cases ({span(finding, points)}); chance is 50"
+        + _if_known(finding.get("control"), ", and with fresh real rows it is {}")
+        + "."
+        + (f" What gives them away most: {named}." if named and finding["lcb"] > 0.5 else "")
     )
 
 
@@ -314,6 +321,15 @@ def _correlation(finding: Json) -> str:
         "For an average pair of numbers, the correlation agrees in"
         f" {points(finding['estimate'])} of 100 parts ({span(finding, points)})"
         + _if_known(finding.get("control"), "; a fresh sample of real rows reaches {}")
+def _mmd2(finding: Json) -> str:
+    return (
+        "The squared distance between the distributions of whole real and whole synthetic rows is"
+        f" {number(finding['estimate'])} ({span(finding, number)}); it is 0 when they are the same"
+        + (
+            f", and {number(finding['baseline'])} for independent columns"
+            if finding.get("baseline") is not None
+            else ""
+        )
         + "."
     )
 
@@ -373,6 +389,11 @@ def _rules_kept(finding: Json) -> str:
         f"Of 100 synthetic rows, {points(finding['estimate'])} keep {told} that the real rows keep"
         f" ({span(finding, points)})"
         + _if_known(finding.get("control"), "; of 100 fresh real rows {}")
+def _precision(finding: Json) -> str:
+    return (
+        f"Of 100 synthetic rows, {points(finding['estimate'])} lie where real rows lie"
+        f" ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; of fresh real rows {} do")
         + "."
     )
 
@@ -382,6 +403,51 @@ def _time_order(finding: Json) -> str:
         "The calendar and the order of the rows in time agree in"
         f" {points(finding['estimate'])} of 100 parts ({span(finding, points)})"
         + _if_known(finding.get("control"), "; a fresh sample of real rows reaches {}")
+def _recall(finding: Json) -> str:
+    return (
+        f"Of 100 real rows, {points(finding['estimate'])} lie where synthetic rows lie"
+        f" ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; {} lie where fresh real rows lie")
+        + "."
+    )
+
+
+def _density(finding: Json) -> str:
+    return (
+        f"Where a synthetic row lies, real rows are {measured(finding['estimate'])} times as dense"
+        f" as around real rows ({span(finding, measured)})"
+        + (
+            f"; for fresh real rows it is {measured(finding['control'])} times"
+            if finding.get("control") is not None
+            else ""
+        )
+        + "."
+    )
+
+
+def _coverage(finding: Json) -> str:
+    return (
+        f"Of 100 real rows, {points(finding['estimate'])} have a synthetic row among their"
+        f" neighbours ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; {} have a fresh real row there")
+        + "."
+    )
+
+
+def _alpha_precision(finding: Json) -> str:
+    return (
+        "From the most typical rows to the rarest, the synthetic rows are as typical as the real"
+        f" ones in {points(finding['estimate'])} of 100 parts ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; fresh real rows reach {}")
+        + "."
+    )
+
+
+def _beta_recall(finding: Json) -> str:
+    return (
+        "From the most typical synthetic rows to the rarest, they cover as many real rows as they"
+        f" should in {points(finding['estimate'])} of 100 parts ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; fresh real rows reach {}")
         + "."
     )
 
@@ -419,7 +485,7 @@ METRICS: dict[str, Words] = {
         question="Can a trained classifier tell synthetic rows from real ones?",
         sentence=_two_sample,
         limits="Another, stronger classifier may see differences that this one missed.",
-        remedy="See which columns stand out in the table of columns below.",
+        remedy="See which columns give the rows away, and look at those first.",
         control="Fresh real rows",
         baseline="chance",
     ),
@@ -513,6 +579,11 @@ METRICS: dict[str, Words] = {
         question="Do pairs of numbers correlate as in the original?",
         sentence=_correlation,
         limits="Correlation sees straight lines only; most tables score high even without them.",
+    "fidelity.mmd2": Words(
+        title="Distance of whole rows",
+        question="Do whole rows, all columns together, have the same distribution?",
+        sentence=_mmd2,
+        limits="It sees broad differences better than rare ones, and has no scale of its own.",
         remedy="Train longer (generator.epochs), or compare with another generator.",
         control="Fresh real rows",
         baseline="independent columns",
@@ -522,6 +593,47 @@ METRICS: dict[str, Words] = {
         question="Do three columns at a time look like the original together?",
         sentence=_triples,
         limits="Coarse groups of values are compared; relations inside a group are not seen.",
+    "fidelity.precision": Words(
+        title="Believable rows",
+        question="Do synthetic rows lie where real rows lie?",
+        sentence=_precision,
+        limits="One far-off real person makes a large neighbourhood in which much is believable.",
+        remedy="Train longer, and check the columns that the classifier names.",
+        control="Fresh real rows",
+        baseline="independent columns",
+    ),
+    "fidelity.recall": Words(
+        title="Real rows reached",
+        question="Do real rows lie where synthetic rows lie?",
+        sentence=_recall,
+        limits="Scattered synthetic rows have large neighbourhoods, which reach much by chance.",
+        remedy="Train longer, or release more rows (rows).",
+        control="Fresh real rows",
+        baseline="independent columns",
+    ),
+    "fidelity.density": Words(
+        title="Density",
+        question="Do synthetic rows lie where real rows are dense?",
+        sentence=_density,
+        limits="Rows that crowd in the middle score above 1: read it beside coverage.",
+        remedy="Train longer, and check the columns that the classifier names.",
+        control="Fresh real rows",
+        baseline="independent columns",
+    ),
+    "fidelity.coverage": Words(
+        title="Coverage",
+        question="Is every kind of real row represented?",
+        sentence=_coverage,
+        limits="A copy of the training rows covers all of them: it says nothing about privacy.",
+        remedy="Train longer; a generator that repeats a few kinds of rows has collapsed.",
+        control="Fresh real rows",
+        baseline="independent columns",
+    ),
+    "fidelity.alpha_precision": Words(
+        title="Typical and rare rows (alpha-precision)",
+        question="Are typical rows as typical, and rare rows as rare, as in the original?",
+        sentence=_alpha_precision,
+        limits="It measures distance from the middle only: rows may be off in any direction.",
         remedy="Train longer (generator.epochs), or compare with another generator.",
         control="Fresh real rows",
         baseline="independent columns",
@@ -582,6 +694,15 @@ METRICS: dict[str, Words] = {
         remedy="Use a generator of sequences, or do not study order in time with these data.",
         control="Fresh real rows",
         baseline="times dealt out at random",
+    ),
+    "fidelity.beta_recall": Words(
+        title="Typical and rare rows covered (beta-recall)",
+        question="Do typical and rare synthetic rows cover the real rows as they should?",
+        sentence=_beta_recall,
+        limits="A copy of the training rows covers all of them: it says nothing about privacy.",
+        remedy="Train longer; rare rows are learnt last.",
+        control="Fresh real rows",
+        baseline="independent columns",
     ),
 }
 

@@ -22,6 +22,9 @@ IDS = {
     "fidelity.two_sample_auc", "privacy.exact_match", "privacy.dcr_share",
     "privacy.dcr_share_aligned", "privacy.nndr_share", "privacy.authenticity",
     "privacy.attribute_inference", "utility.tstr", "utility.retained",
+    "fidelity.mmd2", "fidelity.precision", "fidelity.recall", "fidelity.density",
+    "fidelity.coverage", "fidelity.alpha_precision", "fidelity.beta_recall",
+    "privacy.dcr_share_aligned", "privacy.attribute_inference", "utility.tstr", "utility.retained",
 }  # fmt: skip
 # Measured where there is something to measure; otherwise neither a measurement nor a failure.
 WHERE_THERE_IS_SOME = {"fidelity.missing_patterns", "fidelity.time_order"}
