@@ -150,9 +150,7 @@ def measure(evidence: Evidence) -> Measurement:
 def _sizes(evidence: Evidence, *, binned: bool) -> tuple[Places, Places]:
     """Class sizes of the synthetic rows and of the test rows."""
     assert evidence.population is not None
-    tables = [
-        _known_columns(rows, evidence.schema) for rows in (evidence.synthetic, evidence.test)
-    ]
+    tables = [_known_columns(rows, evidence.schema) for rows in (evidence.synthetic, evidence.test)]
     coarsen = _in_bins if binned else _by_value
     numbers = row_numbers(*(coarsen(rows, evidence) for rows in (*tables, evidence.population)))
     return class_sizes(numbers[0], numbers[2]), class_sizes(numbers[1], numbers[2])
@@ -182,9 +180,7 @@ def _in_bins(rows: Encoded, evidence: Evidence) -> Encoded:
              if column.name in evidence.schema.quasi_identifiers]  # fmt: skip
     for place, edges in enumerate(known):
         present = ~np.isnan(rows.numbers[:, place])
-        numbers[present, place] = np.searchsorted(
-            edges, rows.numbers[present, place], side="right"
-        )
+        numbers[present, place] = np.searchsorted(edges, rows.numbers[present, place], side="right")
     return Encoded(numbers=numbers, codes=rows.codes)
 
 
