@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from synthfactory.artifacts import digest_file
 from synthfactory.errors import EvaluationError, OrderError
 from synthfactory.evaluation import controls, protocol
 from synthfactory.evaluation.evidence import Evidence, ShadowModel, Trainer
@@ -29,6 +31,14 @@ from synthfactory.evaluation.fidelity import (
 )
 from synthfactory.evaluation.measurement import Findings
 from synthfactory.evaluation.privacy import attribute_inference, authenticity, dcr, exact_match
+from synthfactory.evaluation.privacy import (
+    attribute_inference,
+    dcr,
+    exact_match,
+    k_map,
+    linkability,
+    singling_out,
+)
 from synthfactory.evaluation.suite import Found, Suite
 from synthfactory.evaluation.utility import tstr
 from synthfactory.tables import Table
@@ -50,7 +60,10 @@ SUITES: tuple[Suite, ...] = (
     exact_match.SUITE,
     dcr.SUITE,
     authenticity.SUITE,
+    singling_out.SUITE,
+    linkability.SUITE,
     attribute_inference.SUITE,
+    k_map.SUITE,
     tstr.SUITE,
 )
 
@@ -80,6 +93,9 @@ class Evaluation:
         People whose membership the shadow models test, at most.
     controls
         Whether the instrument is checked with planted leaks; without it nothing is certified.
+    population
+        A CSV or Parquet file with the quasi-identifiers of everybody among whom a person could be
+        looked for, for the k-map; None where there is no such file.
 
     Raises
     ------
@@ -94,6 +110,7 @@ class Evaluation:
     shadows: int = 0
     targets: int = 1_000
     controls: bool = True
+    population: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.confidence, float) or not 0.5 < self.confidence < 1:
@@ -115,6 +132,27 @@ class Evaluation:
             )
         if not isinstance(self.controls, bool):
             raise OrderError(f"evaluation.controls: expected true or false, got {self.controls!r}.")
+        if self.population is not None and not isinstance(self.population, str):
+            raise OrderError(
+                "evaluation.population: expected the path of a table, or null, got "
+                f"{self.population!r}."
+            )
+
+    @property
+    def population_digest(self) -> str | None:
+        """The digest of the population table's file, if there is one.
+
+        Raises
+        ------
+        OrderError
+            When the file does not exist.
+        """
+        if self.population is None:
+            return None
+        path = Path(self.population).expanduser()
+        if not path.is_file():
+            raise OrderError(f"evaluation.population: there is no file {path}.")
+        return digest_file(path)
 
     @property
     def suites(self) -> tuple[Suite, ...]:
@@ -155,6 +193,11 @@ class Evaluation:
             targets=self.targets,
             trainer=trainer,
             model=model,
+            population=(
+                None
+                if self.population is None
+                else k_map.read_population(Path(self.population).expanduser(), train.schema)
+            ),
         )
 
     def run(
