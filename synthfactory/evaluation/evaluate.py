@@ -14,7 +14,7 @@ from synthfactory.evaluation.fidelity import pairs, shapes, two_sample
 from synthfactory.evaluation.measurement import Findings
 from synthfactory.evaluation.privacy import attribute_inference, dcr, exact_match
 from synthfactory.evaluation.suite import Found, Suite
-from synthfactory.evaluation.utility import tstr
+from synthfactory.evaluation.utility import suite as utility
 from synthfactory.tables import Table
 
 SUITES: tuple[Suite, ...] = (
@@ -24,7 +24,7 @@ SUITES: tuple[Suite, ...] = (
     exact_match.SUITE,
     dcr.SUITE,
     attribute_inference.SUITE,
-    tstr.SUITE,
+    utility.SUITE,
 )
 
 ReportProgress = Callable[[float, str], None]
