@@ -19,7 +19,11 @@ IDS = {
     "fidelity.column_shapes", "fidelity.pair_trends", "fidelity.association",
     "fidelity.two_sample_auc", "privacy.exact_match", "privacy.dcr_share",
     "privacy.dcr_share_aligned", "privacy.attribute_inference", "utility.tstr", "utility.retained",
+    "utility.retained_mean", "utility.rank_agreement", "utility.feature_importance",
+    "utility.augmentation", "utility.fairness_gap",
 }  # fmt: skip
+# Asked for only where groups of people are declared.
+IF_DECLARED = {"utility.fairness_gap"}
 
 
 def judge(table: sf.Table, generator: Any, evaluation: Evaluation = QUICK) -> Findings:
@@ -93,7 +97,7 @@ def test_awkward_tables_are_judged_without_a_crash(
     name: str, generator: Any, tmp_path: Path
 ) -> None:
     found = judge(read(pd.DataFrame(AWKWARD[name]), tmp_path), generator)
-    assert set(found.by_id) | set(found.failures) == IDS
+    assert IDS - IF_DECLARED <= set(found.by_id) | set(found.failures) <= IDS
     json.dumps(found.to_dict(), allow_nan=False)
 
 

@@ -36,7 +36,7 @@ Mask = npt.NDArray[np.bool_]
 
 ID = "utility.fairness_gap"
 MIN_PEOPLE = 50
-MIN_OUTCOMES = 10
+MIN_OUTCOMES = 20
 PARITY = "demographic parity difference"
 ODDS = "equalized odds difference"
 
@@ -66,7 +66,7 @@ def grouped(codes: Codes, n_levels: int) -> Codes:
 
 
 def with_outcomes(groups: Codes, truth: Mask) -> Codes:
-    """Groups with at least 10 people of either outcome; the others become -1."""
+    """Groups with at least 20 people of either outcome; the others become -1."""
     kept = [
         group
         for group in np.unique(groups[groups >= 0])
