@@ -40,7 +40,7 @@ from synthfactory.evaluation.privacy import (
     singling_out,
 )
 from synthfactory.evaluation.suite import Found, Suite
-from synthfactory.evaluation.utility import tstr
+from synthfactory.evaluation.utility import suite as utility
 from synthfactory.tables import Table
 
 SUITES: tuple[Suite, ...] = (
@@ -65,6 +65,7 @@ SUITES: tuple[Suite, ...] = (
     attribute_inference.SUITE,
     k_map.SUITE,
     tstr.SUITE,
+    utility.SUITE,
 )
 
 ReportProgress = Callable[[float, str], None]

@@ -418,6 +418,24 @@ def _density(finding: Json) -> str:
         f" as around real rows ({span(finding, measured)})"
         + (
             f"; for fresh real rows it is {measured(finding['control'])} times"
+def _retained_mean(finding: Json) -> str:
+    return (
+        "Averaged over several kinds of models, training on synthetic rows keeps"
+        f" {points(finding['estimate'])} of 100 parts of what they learn from the real rows beyond"
+        f" guessing ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; training on fresh real rows keeps {}")
+        + "."
+    )
+
+
+def _rank_agreement(finding: Json) -> str:
+    return (
+        "Ranked by how well they predict, kinds of models come in the same order after training on"
+        " synthetic as after training on real rows with an agreement of"
+        f" {measured(finding['estimate'])} ({span(finding, measured)}); 1 is the same order, 0 is"
+        " no relation, −1 the reverse"
+        + (
+            f"; fresh real rows reach {measured(finding['control'])}"
             if finding.get("control") is not None
             else ""
         )
@@ -430,6 +448,11 @@ def _coverage(finding: Json) -> str:
         f"Of 100 real rows, {points(finding['estimate'])} have a synthetic row among their"
         f" neighbours ({span(finding, points)})"
         + _if_known(finding.get("control"), "; {} have a fresh real row there")
+def _feature_importance(finding: Json) -> str:
+    return (
+        "A model of the synthetic rows relies on the same columns as a model of the real rows for"
+        f" {points(finding['estimate'])} of 100 parts ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; a model of fresh real rows does for {}")
         + "."
     )
 
@@ -439,6 +462,17 @@ def _alpha_precision(finding: Json) -> str:
         "From the most typical rows to the rarest, the synthetic rows are as typical as the real"
         f" ones in {points(finding['estimate'])} of 100 parts ({span(finding, points)})"
         + _if_known(finding.get("control"), "; fresh real rows reach {}")
+def _augmentation(finding: Json) -> str:
+    unit = str(finding.get("unit", "")).removeprefix("difference of ") or "score"
+    return (
+        "Adding the synthetic rows to the real ones changes a model's score"
+        f" ({unit}) on real rows by {measured(finding['estimate'])} ({span(finding, measured)}); 0"
+        " means no help and no harm"
+        + (
+            f"; adding fresh real rows changes it by {measured(finding['control'])}"
+            if finding.get("control") is not None
+            else ""
+        )
         + "."
     )
 
@@ -448,6 +482,14 @@ def _beta_recall(finding: Json) -> str:
         "From the most typical synthetic rows to the rarest, they cover as many real rows as they"
         f" should in {points(finding['estimate'])} of 100 parts ({span(finding, points)})"
         + _if_known(finding.get("control"), "; fresh real rows reach {}")
+def _fairness_gap(finding: Json) -> str:
+    worst = (finding.get("details") or {}).get("worst")
+    groups = f"groups of “{plain_text(worst)}”" if worst else "groups of people"
+    return (
+        f"How differently a model treats {groups} changes by {points(finding['estimate'])} of 100"
+        " decisions when it is trained on synthetic instead of real rows"
+        f" ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; training on fresh real rows changes it by up to {}")
         + "."
     )
 
@@ -546,7 +588,7 @@ METRICS: dict[str, Words] = {
         sentence=_retained,
         limits="Other questions to the data may keep more, or less.",
         remedy="Train longer, or release more rows (rows).",
-        control="Trained on real",
+        control="Trained on fresh real rows",
         baseline="guessing",
     ),
     "privacy.nndr_share": Words(
@@ -703,6 +745,59 @@ METRICS: dict[str, Words] = {
         remedy="Train longer; rare rows are learnt last.",
         control="Fresh real rows",
         baseline="independent columns",
+    "utility.retained_mean": Words(
+        title="Learning kept, over several models",
+        question="Do other kinds of models keep what they can learn, too?",
+        sentence=_retained_mean,
+        limits="A mean can hide one kind of model that keeps little: see the chart of learners.",
+        remedy="Train longer, or release more rows (rows).",
+        control="Trained on fresh real rows",
+        baseline="guessing",
+    ),
+    "utility.rank_agreement": Words(
+        title="Order of models",
+        question="Would a comparison of models on synthetic rows choose as one on real rows?",
+        sentence=_rank_agreement,
+        limits=(
+            "Few models are compared, and models that are equally good have no order: read it"
+            " beside what fresh real rows reach."
+        ),
+        remedy="Train longer, or release more rows (rows).",
+        control="Trained on fresh real rows",
+        baseline="no relation",
+    ),
+    "utility.feature_importance": Words(
+        title="Columns that matter",
+        question="Do models of the synthetic rows rely on the same columns?",
+        sentence=_feature_importance,
+        limits=(
+            "Columns that carry the same information can stand in for each other, so real rows do"
+            " not agree fully either."
+        ),
+        remedy="Train longer, or compare with another generator.",
+        control="Trained on fresh real rows",
+        baseline="all columns alike",
+    ),
+    "utility.augmentation": Words(
+        title="Added to the real rows",
+        question="Do the synthetic rows help somebody who has the real ones?",
+        sentence=_augmentation,
+        limits="It adds as many synthetic as real rows; fewer real rows could gain more.",
+        remedy="Nothing is wrong near 0: synthetic rows rarely add to the rows they come from.",
+        control="Fresh real rows added",
+        baseline="no help",
+    ),
+    "utility.fairness_gap": Words(
+        title="Treatment of groups",
+        question="Would models of the synthetic rows treat groups of people differently?",
+        sentence=_fairness_gap,
+        limits=(
+            "It compares with a model of the real rows, which may be unfair itself; groups of fewer"
+            " than 50 test persons are not looked at."
+        ),
+        remedy="See which column stands out, and train longer or on more rows of small groups.",
+        control="Trained on fresh real rows",
+        baseline="no change",
     ),
 }
 

@@ -12,7 +12,7 @@ from synthfactory.evaluation.fidelity import pairs, shapes, two_sample
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.neighbours import by_rank, by_scale, nearest, scales
 from synthfactory.evaluation.privacy import attribute_inference, dcr, exact_match
-from synthfactory.evaluation.utility import tstr
+from synthfactory.evaluation.utility import scores
 from synthfactory.tables import Column, Encoded, Schema
 
 LEVELS = tuple("abcdefgh")
@@ -190,7 +190,7 @@ def test_auc_is_the_share_of_ordered_pairs() -> None:
     brute = np.mean([(x > y) + 0.5 * (x == y) for x in a for y in b])
     assert two_sample.auc(a, b)[0] == pytest.approx(brute)
     y = np.array([True] * 4 + [False] * 3)
-    assert tstr.weighted_auc(y, np.concatenate([a, b]), np.ones(7)) == pytest.approx(brute)
+    assert scores.weighted_auc(y, np.concatenate([a, b]), np.ones(7)) == pytest.approx(brute)
 
 
 def test_coin_flip_secret_is_guessed_half_the_time_by_everybody() -> None:
