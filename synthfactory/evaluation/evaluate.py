@@ -14,25 +14,23 @@ from synthfactory.evaluation import controls, protocol
 from synthfactory.evaluation.evidence import Evidence, ShadowModel, Trainer
 from synthfactory.evaluation.fidelity import (
     accuracy,
+    alpha_precision,
     correlation,
     marginals,
     missing,
+    mmd,
     pairs,
+    prdc,
     rules,
     shapes,
     time_order,
     triples,
-    alpha_precision,
-    mmd,
-    pairs,
-    prdc,
-    shapes,
     two_sample,
 )
 from synthfactory.evaluation.measurement import Findings
-from synthfactory.evaluation.privacy import attribute_inference, authenticity, dcr, exact_match
 from synthfactory.evaluation.privacy import (
     attribute_inference,
+    authenticity,
     dcr,
     exact_match,
     k_map,
@@ -64,7 +62,6 @@ SUITES: tuple[Suite, ...] = (
     linkability.SUITE,
     attribute_inference.SUITE,
     k_map.SUITE,
-    tstr.SUITE,
     utility.SUITE,
 )
 

@@ -109,3 +109,8 @@ def percentile(estimate: float, repeats: Floats, confidence: float) -> Interval:
         return normal(estimate, float(np.std(repeats, ddof=1)), confidence)
     low, high = np.quantile(repeats, [tail, 1 - tail])
     return Interval(estimate, min(float(low), estimate), max(float(high), estimate))
+
+
+def row_weights(n: int, chance: np.random.Generator) -> Floats:
+    """How often each of n rows is drawn when n rows are drawn with replacement."""
+    return np.bincount(chance.integers(n, size=n), minlength=n).astype(np.float64)

@@ -247,24 +247,6 @@ def _dcr_share_aligned(finding: Json) -> str:
     )
 
 
-def _nndr_share(finding: Json) -> str:
-    return (
-        f"Of 100 synthetic rows, {points(finding['estimate'])} single out one training person from"
-        " the next nearest more sharply than one person who was never seen"
-        f" ({span(finding, points)}); chance is 50."
-    )
-
-
-def _authenticity(finding: Json) -> str:
-    return (
-        f"Of 100 synthetic rows, {points(finding['estimate'])} keep a greater distance from their"
-        " nearest training person than that person has to the next one"
-        f" ({span(finding, points)})"
-        + _if_known(finding.get("control"), "; of 100 real rows never seen, {} do")
-        + "."
-    )
-
-
 def _attribute_inference(finding: Json) -> str:
     secret = (finding.get("details") or {}).get("worst")
     hidden = f"a hidden “{plain_text(secret)}”" if secret else "a hidden attribute"
@@ -316,20 +298,29 @@ def groups(finding: Json) -> list[str]:
     return said
 
 
+def _nndr_share(finding: Json) -> str:
+    return (
+        f"Of 100 synthetic rows, {points(finding['estimate'])} single out one training person from"
+        " the next nearest more sharply than one person who was never seen"
+        f" ({span(finding, points)}); chance is 50."
+    )
+
+
+def _authenticity(finding: Json) -> str:
+    return (
+        f"Of 100 synthetic rows, {points(finding['estimate'])} keep a greater distance from their"
+        " nearest training person than that person has to the next one"
+        f" ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; of 100 real rows never seen, {} do")
+        + "."
+    )
+
+
 def _correlation(finding: Json) -> str:
     return (
         "For an average pair of numbers, the correlation agrees in"
         f" {points(finding['estimate'])} of 100 parts ({span(finding, points)})"
         + _if_known(finding.get("control"), "; a fresh sample of real rows reaches {}")
-def _mmd2(finding: Json) -> str:
-    return (
-        "The squared distance between the distributions of whole real and whole synthetic rows is"
-        f" {number(finding['estimate'])} ({span(finding, number)}); it is 0 when they are the same"
-        + (
-            f", and {number(finding['baseline'])} for independent columns"
-            if finding.get("baseline") is not None
-            else ""
-        )
         + "."
     )
 
@@ -389,11 +380,6 @@ def _rules_kept(finding: Json) -> str:
         f"Of 100 synthetic rows, {points(finding['estimate'])} keep {told} that the real rows keep"
         f" ({span(finding, points)})"
         + _if_known(finding.get("control"), "; of 100 fresh real rows {}")
-def _precision(finding: Json) -> str:
-    return (
-        f"Of 100 synthetic rows, {points(finding['estimate'])} lie where real rows lie"
-        f" ({span(finding, points)})"
-        + _if_known(finding.get("control"), "; of fresh real rows {} do")
         + "."
     )
 
@@ -403,6 +389,32 @@ def _time_order(finding: Json) -> str:
         "The calendar and the order of the rows in time agree in"
         f" {points(finding['estimate'])} of 100 parts ({span(finding, points)})"
         + _if_known(finding.get("control"), "; a fresh sample of real rows reaches {}")
+        + "."
+    )
+
+
+def _mmd2(finding: Json) -> str:
+    return (
+        "The squared distance between the distributions of whole real and whole synthetic rows is"
+        f" {number(finding['estimate'])} ({span(finding, number)}); it is 0 when they are the same"
+        + (
+            f", and {number(finding['baseline'])} for independent columns"
+            if finding.get("baseline") is not None
+            else ""
+        )
+        + "."
+    )
+
+
+def _precision(finding: Json) -> str:
+    return (
+        f"Of 100 synthetic rows, {points(finding['estimate'])} lie where real rows lie"
+        f" ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; of fresh real rows {} do")
+        + "."
+    )
+
+
 def _recall(finding: Json) -> str:
     return (
         f"Of 100 real rows, {points(finding['estimate'])} lie where synthetic rows lie"
@@ -418,6 +430,70 @@ def _density(finding: Json) -> str:
         f" as around real rows ({span(finding, measured)})"
         + (
             f"; for fresh real rows it is {measured(finding['control'])} times"
+            if finding.get("control") is not None
+            else ""
+        )
+        + "."
+    )
+
+
+def _coverage(finding: Json) -> str:
+    return (
+        f"Of 100 real rows, {points(finding['estimate'])} have a synthetic row among their"
+        f" neighbours ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; {} have a fresh real row there")
+        + "."
+    )
+
+
+def _alpha_precision(finding: Json) -> str:
+    return (
+        "From the most typical rows to the rarest, the synthetic rows are as typical as the real"
+        f" ones in {points(finding['estimate'])} of 100 parts ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; fresh real rows reach {}")
+        + "."
+    )
+
+
+def _beta_recall(finding: Json) -> str:
+    return (
+        "From the most typical synthetic rows to the rarest, they cover as many real rows as they"
+        f" should in {points(finding['estimate'])} of 100 parts ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; fresh real rows reach {}")
+        + "."
+    )
+
+
+def _singling_out(finding: Json) -> str:
+    return (
+        "Descriptions read off the synthetic rows pick out exactly one training person"
+        f" in {_more(finding, 'more', 'fewer')} of 100 tries than what happens by chance with"
+        f" persons never seen ({span(finding, points)}); 0 means that taking part changes nothing."
+    )
+
+
+def _linkability(finding: Json) -> str:
+    return (
+        "Two records of one person are recognised as belonging together, with the help of the"
+        f" synthetic rows, in {_more(finding, 'more', 'fewer')} of 100 tries for training persons"
+        f" than for persons never seen ({span(finding, points)}); 0 means that taking part changes"
+        " nothing."
+    )
+
+
+def _k_map(finding: Json) -> str:
+    details = finding.get("details") or {}
+    k, everybody = number(int(finding["estimate"])), details.get("population")
+    among = f" among the {number(everybody)} people of the population table" if everybody else ""
+    nobody = _if_known(
+        details.get("rows_that_fit_nobody"), "; {} of 100 synthetic rows fit nobody at all"
+    )
+    return (
+        f"The rarest combination of known attributes that the synthetic rows show fits {k}"
+        f" {'person' if k == '1' else 'people'}{among}{nobody}."
+    )
+
+
 def _retained_mean(finding: Json) -> str:
     return (
         "Averaged over several kinds of models, training on synthetic rows keeps"
@@ -443,11 +519,6 @@ def _rank_agreement(finding: Json) -> str:
     )
 
 
-def _coverage(finding: Json) -> str:
-    return (
-        f"Of 100 real rows, {points(finding['estimate'])} have a synthetic row among their"
-        f" neighbours ({span(finding, points)})"
-        + _if_known(finding.get("control"), "; {} have a fresh real row there")
 def _feature_importance(finding: Json) -> str:
     return (
         "A model of the synthetic rows relies on the same columns as a model of the real rows for"
@@ -457,11 +528,6 @@ def _feature_importance(finding: Json) -> str:
     )
 
 
-def _alpha_precision(finding: Json) -> str:
-    return (
-        "From the most typical rows to the rarest, the synthetic rows are as typical as the real"
-        f" ones in {points(finding['estimate'])} of 100 parts ({span(finding, points)})"
-        + _if_known(finding.get("control"), "; fresh real rows reach {}")
 def _augmentation(finding: Json) -> str:
     unit = str(finding.get("unit", "")).removeprefix("difference of ") or "score"
     return (
@@ -477,11 +543,6 @@ def _augmentation(finding: Json) -> str:
     )
 
 
-def _beta_recall(finding: Json) -> str:
-    return (
-        "From the most typical synthetic rows to the rarest, they cover as many real rows as they"
-        f" should in {points(finding['estimate'])} of 100 parts ({span(finding, points)})"
-        + _if_known(finding.get("control"), "; fresh real rows reach {}")
 def _fairness_gap(finding: Json) -> str:
     worst = (finding.get("details") or {}).get("worst")
     groups = f"groups of “{plain_text(worst)}”" if worst else "groups of people"
@@ -621,11 +682,6 @@ METRICS: dict[str, Words] = {
         question="Do pairs of numbers correlate as in the original?",
         sentence=_correlation,
         limits="Correlation sees straight lines only; most tables score high even without them.",
-    "fidelity.mmd2": Words(
-        title="Distance of whole rows",
-        question="Do whole rows, all columns together, have the same distribution?",
-        sentence=_mmd2,
-        limits="It sees broad differences better than rare ones, and has no scale of its own.",
         remedy="Train longer (generator.epochs), or compare with another generator.",
         control="Fresh real rows",
         baseline="independent columns",
@@ -635,47 +691,6 @@ METRICS: dict[str, Words] = {
         question="Do three columns at a time look like the original together?",
         sentence=_triples,
         limits="Coarse groups of values are compared; relations inside a group are not seen.",
-    "fidelity.precision": Words(
-        title="Believable rows",
-        question="Do synthetic rows lie where real rows lie?",
-        sentence=_precision,
-        limits="One far-off real person makes a large neighbourhood in which much is believable.",
-        remedy="Train longer, and check the columns that the classifier names.",
-        control="Fresh real rows",
-        baseline="independent columns",
-    ),
-    "fidelity.recall": Words(
-        title="Real rows reached",
-        question="Do real rows lie where synthetic rows lie?",
-        sentence=_recall,
-        limits="Scattered synthetic rows have large neighbourhoods, which reach much by chance.",
-        remedy="Train longer, or release more rows (rows).",
-        control="Fresh real rows",
-        baseline="independent columns",
-    ),
-    "fidelity.density": Words(
-        title="Density",
-        question="Do synthetic rows lie where real rows are dense?",
-        sentence=_density,
-        limits="Rows that crowd in the middle score above 1: read it beside coverage.",
-        remedy="Train longer, and check the columns that the classifier names.",
-        control="Fresh real rows",
-        baseline="independent columns",
-    ),
-    "fidelity.coverage": Words(
-        title="Coverage",
-        question="Is every kind of real row represented?",
-        sentence=_coverage,
-        limits="A copy of the training rows covers all of them: it says nothing about privacy.",
-        remedy="Train longer; a generator that repeats a few kinds of rows has collapsed.",
-        control="Fresh real rows",
-        baseline="independent columns",
-    ),
-    "fidelity.alpha_precision": Words(
-        title="Typical and rare rows (alpha-precision)",
-        question="Are typical rows as typical, and rare rows as rare, as in the original?",
-        sentence=_alpha_precision,
-        limits="It measures distance from the middle only: rows may be off in any direction.",
         remedy="Train longer (generator.epochs), or compare with another generator.",
         control="Fresh real rows",
         baseline="independent columns",
@@ -737,6 +752,60 @@ METRICS: dict[str, Words] = {
         control="Fresh real rows",
         baseline="times dealt out at random",
     ),
+    "fidelity.mmd2": Words(
+        title="Distance of whole rows",
+        question="Do whole rows, all columns together, have the same distribution?",
+        sentence=_mmd2,
+        limits="It sees broad differences better than rare ones, and has no scale of its own.",
+        remedy="Train longer (generator.epochs), or compare with another generator.",
+        control="Fresh real rows",
+        baseline="independent columns",
+    ),
+    "fidelity.precision": Words(
+        title="Believable rows",
+        question="Do synthetic rows lie where real rows lie?",
+        sentence=_precision,
+        limits="One far-off real person makes a large neighbourhood in which much is believable.",
+        remedy="Train longer, and check the columns that the classifier names.",
+        control="Fresh real rows",
+        baseline="independent columns",
+    ),
+    "fidelity.recall": Words(
+        title="Real rows reached",
+        question="Do real rows lie where synthetic rows lie?",
+        sentence=_recall,
+        limits="Scattered synthetic rows have large neighbourhoods, which reach much by chance.",
+        remedy="Train longer, or release more rows (rows).",
+        control="Fresh real rows",
+        baseline="independent columns",
+    ),
+    "fidelity.density": Words(
+        title="Density",
+        question="Do synthetic rows lie where real rows are dense?",
+        sentence=_density,
+        limits="Rows that crowd in the middle score above 1: read it beside coverage.",
+        remedy="Train longer, and check the columns that the classifier names.",
+        control="Fresh real rows",
+        baseline="independent columns",
+    ),
+    "fidelity.coverage": Words(
+        title="Coverage",
+        question="Is every kind of real row represented?",
+        sentence=_coverage,
+        limits="A copy of the training rows covers all of them: it says nothing about privacy.",
+        remedy="Train longer; a generator that repeats a few kinds of rows has collapsed.",
+        control="Fresh real rows",
+        baseline="independent columns",
+    ),
+    "fidelity.alpha_precision": Words(
+        title="Typical and rare rows (alpha-precision)",
+        question="Are typical rows as typical, and rare rows as rare, as in the original?",
+        sentence=_alpha_precision,
+        limits="It measures distance from the middle only: rows may be off in any direction.",
+        remedy="Train longer (generator.epochs), or compare with another generator.",
+        control="Fresh real rows",
+        baseline="independent columns",
+    ),
     "fidelity.beta_recall": Words(
         title="Typical and rare rows covered (beta-recall)",
         question="Do typical and rare synthetic rows cover the real rows as they should?",
@@ -745,6 +814,47 @@ METRICS: dict[str, Words] = {
         remedy="Train longer; rare rows are learnt last.",
         control="Fresh real rows",
         baseline="independent columns",
+    ),
+    "privacy.singling_out": Words(
+        title="Singling out",
+        question="Can a description read off the synthetic rows pick out one training person?",
+        sentence=_singling_out,
+        limits=(
+            "The descriptions tried are single values and conditions on three to eight columns of"
+            " one synthetic row; other descriptions may pick out other people. A person who is"
+            " singled out is not yet known by name."
+        ),
+        remedy=(
+            "Do not release. Round numbers and dates, merge rare levels, and train for fewer"
+            " epochs."
+        ),
+        control="Fresh real rows",
+        baseline="no effect of taking part",
+    ),
+    "privacy.linkability": Words(
+        title="Linking two records",
+        question="Do the synthetic rows tell which two records belong to one training person?",
+        sentence=_linkability,
+        limits=(
+            "Two splits of the columns were tried, and the nearest synthetic row of each record."
+            " Links to tables with other columns were not examined."
+        ),
+        remedy="Do not release. Train for fewer epochs, or on more rows.",
+        control="Fresh real rows",
+        baseline="no effect of taking part",
+    ),
+    "privacy.k_map": Words(
+        title="People who share a combination",
+        question="How many people does the rarest combination of known attributes fit?",
+        sentence=_k_map,
+        limits=(
+            "It counts who fits the declared quasi-identifiers in the given population table. An"
+            " attacker who knows more, or another population, changes the count."
+        ),
+        remedy="Round numbers and merge rare levels of the quasi-identifiers.",
+        control="Fresh real rows",
+        baseline="none",
+    ),
     "utility.retained_mean": Words(
         title="Learning kept, over several models",
         question="Do other kinds of models keep what they can learn, too?",

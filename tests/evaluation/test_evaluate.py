@@ -24,7 +24,6 @@ IDS = {
     "privacy.attribute_inference", "utility.tstr", "utility.retained",
     "fidelity.mmd2", "fidelity.precision", "fidelity.recall", "fidelity.density",
     "fidelity.coverage", "fidelity.alpha_precision", "fidelity.beta_recall",
-    "privacy.dcr_share_aligned", "privacy.attribute_inference", "utility.tstr", "utility.retained",
     "utility.retained_mean", "utility.rank_agreement", "utility.feature_importance",
     "utility.augmentation", "utility.fairness_gap",
 }  # fmt: skip

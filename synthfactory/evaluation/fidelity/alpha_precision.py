@@ -40,8 +40,7 @@ from synthfactory.evaluation.fidelity.prdc import (
     lost_variance,
 )
 from synthfactory.evaluation.fidelity.samples import samples
-from synthfactory.evaluation.fidelity.shapes import row_weights
-from synthfactory.evaluation.intervals import normal
+from synthfactory.evaluation.intervals import normal, row_weights
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.neighbours import Points, nearest_k
 from synthfactory.evaluation.suite import Suite
