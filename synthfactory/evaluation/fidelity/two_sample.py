@@ -6,8 +6,8 @@ under the ROC curve says how large the difference is, the p value whether there 
 Folds judge each other: a pair of rows in two folds speaks twice, once in the one's training and
 once in the other's, and in the same sense.  So scores of different folds are not independent
 (Bengio and Grandvalet 2004, https://www.jmlr.org/papers/v5/grandvalet04a.html).  Between equal
-distributions the plain error covers in 4 of 5 repetitions instead of 19 of 20, and labels dealt
-anew under all the scores call chance a difference twice as often as they should.  Therefore
+distributions the plain error covers in about 4 of 5 repetitions instead of 19 of 20, and labels
+dealt anew under all the scores call chance a difference twice as often as they should.  Therefore
 
 - the variance of the area is doubled, which is what a pair counted twice does to it;
 - labels are dealt anew only for scores of judges that saw *earlier* folds alone: whatever those
@@ -186,10 +186,14 @@ def lost_without(judge: Any, x: Floats, is_other: Mask, chance: np.random.Genera
 
 
 def work(evidence: Evidence, piece: str) -> Judged:
-    """The judge of the synthetic rows, or of as many held-out real rows."""
+    """The judge of the synthetic rows, or of as many held-out real rows.
+
+    A single thread: for so few rows, threads wait for each other longer than they work, many times
+    longer where others use the processor too; two workers can share the two pieces.
+    """
     drawn = samples(evidence)
     other = drawn.synthetic if piece == SYNTHETIC else drawn.holdout
-    with few_threads(evidence.threads):
+    with few_threads(1):
         return judged(evidence, drawn.real, other, explain=piece == SYNTHETIC)
 
 
