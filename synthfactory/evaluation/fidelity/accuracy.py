@@ -200,9 +200,9 @@ def work(evidence: Evidence, piece: str) -> tuple[Agreement, Beside, Floats]:
     found = agreement(
         real, tenths(evidence.synthetic), groups, weights[first : first + len(groups)]
     )
-    beside = stand.each(lambda rows: similarities(real, tenths(rows), groups))
+    beside = stand.each(lambda rows: similarities(found.tables, tenths(rows), groups))
     n_other = len(evidence.synthetic)
-    best = [expected_similarity(real.shares(group), real.n_rows, n_other) for group in groups]
+    best = [expected_similarity(table, real.n_rows, n_other) for table in found.tables]
     return found, beside, np.array(best)
 
 

@@ -11,6 +11,7 @@ The first sees how far, not only how many; the second works for levels as well.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from synthfactory.errors import EvaluationError
 from synthfactory.evaluation.evidence import Evidence
-from synthfactory.evaluation.fidelity.ceiling import Stand
+from synthfactory.evaluation.fidelity.ceiling import Beside, Stand
 from synthfactory.evaluation.fidelity.influence import Scatter, interval
 from synthfactory.evaluation.fidelity.joint import Binned, shares
 from synthfactory.evaluation.measurement import Measurement
@@ -148,19 +149,17 @@ def measure_wasserstein(evidence: Evidence) -> Measurement:
                 "distance is not defined."
             )
 
-    def distances(rows: Encoded) -> list[Distance]:
-        real = evidence.train.numbers
-        return [scaled_distance(real[:, place], rows.numbers[:, place]) for place in places]
-
-    def mean(rows: Encoded) -> float:
-        held = [place for place in places if _n_present(rows, place)]
-        real = evidence.train.numbers
-        # A sample of few rows may hold no value of a column that is nearly always missing.
-        values = [scaled_distance(real[:, place], rows.numbers[:, place]).value for place in held]
-        return float(np.mean(values)) if values else 0.0
-
-    beside = Stand.of(evidence).each(mean, baseline=mean(_medians(evidence.train)))
     real = evidence.train.numbers
+
+    def distances(rows: Encoded) -> Iterator[Distance]:
+        for place in places:
+            # A sample of few rows may hold no value of a column that is nearly always missing.
+            if _n_present(rows, place):
+                yield scaled_distance(real[:, place], rows.numbers[:, place])
+
+    beside = Stand.of(evidence).each(
+        lambda rows: _mean(distances(rows)), baseline=_mean(distances(_medians(evidence.train)))
+    )
     return _measurement(
         evidence,
         ID_WASSERSTEIN,
@@ -181,19 +180,16 @@ def measure_jensen_shannon(evidence: Evidence) -> Measurement:
     real = Binned.of(binning(evidence.train), binning.sizes)
     columns = range(len(evidence.names))
 
-    def distances(rows: Encoded) -> list[Distance]:
+    def distances(rows: Encoded) -> Iterator[Distance]:
         other = Binned.of(binning(rows), binning.sizes)
-        return [binned_distance(real, other, column) for column in columns]
-
-    def mean(rows: Encoded) -> float:
-        return float(np.mean([found.value for found in distances(rows)]))
+        return (binned_distance(real, other, column) for column in columns)
 
     return _measurement(
         evidence,
         ID_JENSEN_SHANNON,
         distances(evidence.synthetic),
         [{"name": name} for name in evidence.names],
-        stand.each(mean, baseline=1.0),
+        stand.each(lambda rows: _mean(distances(rows)), baseline=1.0),
         unit="distance, 0 to 1",
         method="mean over columns of the Jensen-Shannon distance, base 2, on bins of the real rows",
         most=1.0,
@@ -204,20 +200,23 @@ def measure_jensen_shannon(evidence: Evidence) -> Measurement:
 def _measurement(
     evidence: Evidence,
     name: str,
-    found: list[Distance],
+    found: Iterator[Distance],
     columns: list[dict[str, Any]],
-    beside: Any,
+    beside: Beside,
     *,
     unit: str,
     method: str,
     most: float,
     more: dict[str, Any],
 ) -> Measurement:
-    values = np.array([column.value for column in found])
-    error = Scatter(evidence)(
-        np.mean([column.real for column in found], axis=0),
-        np.mean([column.other for column in found], axis=0),
-    )
+    distances = []
+    moves = np.zeros(len(evidence.train)), np.zeros(len(evidence.synthetic))
+    # One column at a time: influences of all columns would be as large as the tables.
+    for column in found:
+        distances.append(column.value)
+        moves[0][:] += column.real / len(columns)
+        moves[1][:] += column.other / len(columns)
+    values, error = np.array(distances), Scatter(evidence)(*moves)
     bounds = interval(float(values.mean()), error, evidence.confidence, most=most)
     order = np.argsort(-values, kind="stable")[:N_WORST]
     return Measurement(
@@ -239,6 +238,11 @@ def _measurement(
             **beside.details,
         },
     )
+
+
+def _mean(distances: Iterator[Distance]) -> float:
+    values = [found.value for found in distances]
+    return float(np.mean(values)) if values else 0.0
 
 
 def _n_present(rows: Encoded, place: int) -> int:

@@ -9,6 +9,7 @@ Where nothing is missing, these are the KSComplement and the TVComplement of SDM
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,19 +100,13 @@ def similarity_of_levels(real: Codes, other: Codes, n_levels: int) -> Similarity
     return Similarity(1 - 0.5 * float(np.abs(gaps).sum()), -slope[real], slope[other])
 
 
-def similarities(real: Encoded, other: Encoded, schema: Schema) -> list[Similarity]:
+def similarities(real: Encoded, other: Encoded, schema: Schema) -> Iterator[Similarity]:
     """Of every column, numbers first."""
-    numbers = [
-        similarity_of_numbers(real.numbers[:, place], other.numbers[:, place])
-        for place in range(len(schema.numeric))
-    ]
-    levels = [
-        similarity_of_levels(
-            real.codes[:, place], other.codes[:, place], len(column.categories) + 1
-        )
-        for place, column in enumerate(schema.discrete)
-    ]
-    return numbers + levels
+    for place in range(len(schema.numeric)):
+        yield similarity_of_numbers(real.numbers[:, place], other.numbers[:, place])
+    for place, column in enumerate(schema.discrete):
+        n_levels = len(column.categories) + 1
+        yield similarity_of_levels(real.codes[:, place], other.codes[:, place], n_levels)
 
 
 def column_shapes(real: Encoded, other: Encoded, schema: Schema) -> Floats:
@@ -122,13 +117,16 @@ def column_shapes(real: Encoded, other: Encoded, schema: Schema) -> Floats:
 def measure(evidence: Evidence) -> Measurement:
     """Mean similarity over columns, beside that of fresh real rows."""
     stand = Stand.of(evidence)
-    columns = similarities(evidence.train, evidence.synthetic, evidence.schema)
-    scores = np.array([column.score for column in columns])
     scatter = Scatter(evidence)
-    error = scatter(
-        np.mean([column.real for column in columns], axis=0),
-        np.mean([column.other for column in columns], axis=0),
-    )
+    found_scores, errors = [], []
+    moves = np.zeros(len(evidence.train)), np.zeros(len(evidence.synthetic))
+    # One column at a time: influences of all columns would be as large as the tables.
+    for column in similarities(evidence.train, evidence.synthetic, evidence.schema):
+        found_scores.append(column.score)
+        errors.append(scatter(column.real, column.other))
+        moves[0][:] += column.real / len(evidence.names)
+        moves[1][:] += column.other / len(evidence.names)
+    scores, error = np.array(found_scores), scatter(*moves)
     beside = stand.each(
         lambda rows: column_shapes(evidence.train, rows, evidence.schema), baseline=NO_AGREEMENT
     )
@@ -139,7 +137,7 @@ def measure(evidence: Evidence) -> Measurement:
             {
                 "name": evidence.names[place],
                 "score": float(scores[place]),
-                "error": scatter(columns[place].real, columns[place].other),
+                "error": errors[place],
                 "reference": float(beside.control[place]),
             }
             for place in np.argsort(scores, kind="stable")

@@ -135,7 +135,7 @@ def work(evidence: Evidence, piece: str) -> tuple[Agreement, Beside]:
     bins = CoarseBins(evidence)
     real = bins(evidence.train)
     found = agreement(real, bins(evidence.synthetic), triples, np.ones(len(triples)))
-    beside = Stand.of(evidence).each(lambda rows: similarities(real, bins(rows), triples))
+    beside = Stand.of(evidence).each(lambda rows: similarities(found.tables, bins(rows), triples))
     return found, beside
 
 
@@ -145,6 +145,7 @@ def joined(parts: Sequence[tuple[Agreement, Beside]]) -> tuple[Agreement, Beside
         np.concatenate([part.scores for part, _ in parts]),
         np.sum([part.real for part, _ in parts], axis=0),
         np.sum([part.other for part, _ in parts], axis=0),
+        [table for part, _ in parts for table in part.tables],
     )
     beside = Beside(
         n=parts[0][1].n,
