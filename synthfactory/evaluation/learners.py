@@ -42,6 +42,9 @@ N_TREES = 100
 EPOCHS = 20
 N_NEIGHBOURS = 25
 MAX_ONE_HOT = 2_000
+# Cells times classes for which another thread is worth its wait: threads of OpenMP wait for each
+# other by spinning, which is slow where other processes want the same cores.
+GRAIN = 1_000_000
 # Trees work in float32, of which this is well inside.
 LARGEST = 1e30
 
@@ -96,7 +99,7 @@ class Trees:
 
         types = tuple("c" if is_level else "q" for is_level in categorical)
         origin = np.where(categorical, 0.0, np.nan_to_num(np.fmin.reduce(x, axis=0)))
-        threads = _threads.get()
+        threads = min(_threads.get(), 1 + x.size * objective.get("num_class", 1) // GRAIN)
         data = xgboost.QuantileDMatrix(
             _bounded(x - origin),
             label=labels,
@@ -242,7 +245,9 @@ def train(
         With ``predict``, and for labels ``classes_`` and ``predict_proba``.
     """
     model = _make(name, len(y), classes=classes, categorical=categorical, seed=seed)
-    with warnings.catch_warnings():
+    # Matrices of a batch are too small for two threads.
+    few = threadpool_limits(limits=1) if name in (LINEAR, NETWORK) else contextlib.nullcontext()
+    with few, warnings.catch_warnings():
         # A fixed number of steps is the definition of the learner here, not a defect.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(_bounded(x), y)

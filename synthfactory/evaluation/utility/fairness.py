@@ -13,7 +13,7 @@ signed gap, widened for the number of gaps (Bonferroni), and folded at 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from synthfactory.evaluation.intervals import Interval, normal
 from synthfactory.evaluation.learners import BOOSTING
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.utility.results import FRESH, REAL, SYNTHETIC, Results
-from synthfactory.evaluation.utility.scores import draws
+from synthfactory.evaluation.utility.scores import Scored, draws
 from synthfactory.evaluation.utility.task import Rows, Task
 from synthfactory.evaluation.utility.tstr import trained_on
 
@@ -183,32 +183,10 @@ def comparisons(evidence: Evidence, test: Rows, truth: Mask) -> list[Comparison]
     return found
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Gap:
-    """A difference under two models, and the signed gap between them on each draw."""
-
-    comparison: Comparison
-    ours: float
-    real: float
-    repeats: Floats
-
-    @property
-    def estimate(self) -> float:
-        """The gap without its sign."""
-        return abs(self.ours - self.real)
-
-    def interval(self, confidence: float) -> Interval:
-        """The gap's bounds, folded at 0."""
-        error = float(np.std(self.repeats, ddof=1))
-        found = normal(self.ours - self.real, error, confidence)
-        lcb = max(found.lcb, -found.ucb, 0.0)
-        return Interval(self.estimate, min(lcb, self.estimate), max(found.ucb, -found.lcb))
-
-
-def gaps(
-    evidence: Evidence, truth: Mask, ours: Mask, real: Mask, compared: list[Comparison]
-) -> list[Gap]:
-    """Every comparison of two models.
+def differences(
+    evidence: Evidence, truth: Mask, chosen: Mask, compared: Sequence[Comparison]
+) -> list[Scored]:
+    """Each comparison's difference under one model, and the same on each draw of the test people.
 
     Parameters
     ----------
@@ -216,26 +194,33 @@ def gaps(
         Gives the draws.
     truth
         **Shape** (n_test,): who is of the second class.
-    ours, real
-        **Shape** (n_test,): whom either model takes for one.
+    chosen
+        **Shape** (n_test,): whom the model takes for one.
     compared
         See `comparisons`.
     """
     repeats: list[list[Floats]] = [[] for _ in compared]
     for block in draws(evidence, len(truth)):
-        for signed, one in zip(repeats, compared, strict=True):
+        for made, one in zip(repeats, compared, strict=True):
             _, resampled = DIFFERENCES[one.difference]
-            weights, y = block[:, one.people], truth[one.people]
-            a, b = (resampled(y, model[one.people], one.groups, weights) for model in (ours, real))
-            signed.append(a - b)
+            people = one.people
+            made.append(resampled(truth[people], chosen[people], one.groups, block[:, people]))
     found = []
-    for signed, one in zip(repeats, compared, strict=True):
-        difference, _ = DIFFERENCES[one.difference]
-        mine, theirs = (
-            difference(truth[one.people], model[one.people], one.groups) for model in (ours, real)
-        )
-        found.append(Gap(comparison=one, ours=mine, real=theirs, repeats=np.concatenate(signed)))
+    for made, one in zip(repeats, compared, strict=True):
+        exactly, _ = DIFFERENCES[one.difference]
+        value = exactly(truth[one.people], chosen[one.people], one.groups)
+        found.append(Scored(estimate=value, repeats=np.concatenate(made)))
     return found
+
+
+def gap(ours: Scored, real: Scored, confidence: float) -> Interval:
+    """``|ours - real|`` with bounds that are folded at 0."""
+    signed = ours.estimate - real.estimate
+    error = float(np.std(ours.repeats - real.repeats, ddof=1))
+    found = normal(signed, error, confidence)
+    estimate = abs(signed)
+    lcb = min(max(found.lcb, -found.ucb, 0.0), estimate)
+    return Interval(estimate, lcb, max(found.ucb, -found.lcb))
 
 
 def measure(found: Results) -> Measurement:
@@ -249,24 +234,26 @@ def measure(found: Results) -> Measurement:
     evidence, task = found.evidence, found.task
     assert task.classes is not None
     truth = found.test.y == task.classes[1]
-    synthetic, real, fresh = (
-        chosen(found.trained[BOOSTING, source].predicted) for source in (SYNTHETIC, REAL, FRESH)
-    )
     compared = comparisons(evidence, found.test, truth)
+    synthetic, real, fresh = (
+        differences(evidence, truth, chosen(found.trained[BOOSTING, source].predicted), compared)
+        for source in (SYNTHETIC, REAL, FRESH)
+    )
     confidence = 1 - (1 - evidence.confidence) / len(compared)
-    each = gaps(evidence, truth, synthetic, real, compared)
-    worst = max(each, key=lambda gap: gap.interval(confidence).ucb)
-    interval = worst.interval(confidence)
-    control = gaps(evidence, truth, fresh, real, compared)
+    gaps = [gap(ours, theirs, confidence) for ours, theirs in zip(synthetic, real, strict=True)]
+    place = max(range(len(gaps)), key=lambda place: gaps[place].ucb)
+    interval, worst = gaps[place], compared[place]
     return Measurement(
         id=ID,
         family="utility",
         estimate=interval.estimate,
         lcb=interval.lcb,
         ucb=interval.ucb,
-        n=len(worst.comparison.people),
+        n=len(worst.people),
         baseline=0.0,
-        control=max(gap.estimate for gap in control),
+        control=max(
+            gap(ours, theirs, confidence).estimate for ours, theirs in zip(fresh, real, strict=True)
+        ),
         unit="difference of rates",
         better="lower",
         confidence=evidence.confidence,
@@ -276,18 +263,18 @@ def measure(found: Results) -> Measurement:
         f"of {len(compared)} by its upper bound, normal interval with the paired bootstrap's "
         "error and Bonferroni; the control is the worst under a model of fresh real rows",
         details={
-            "worst": worst.comparison.attribute,
-            "worst_difference": worst.comparison.difference,
+            "worst": worst.attribute,
+            "worst_difference": worst.difference,
             "compared": [
                 {
-                    "attribute": gap.comparison.attribute,
-                    "difference": gap.comparison.difference,
-                    "synthetic": gap.ours,
-                    "real": gap.real,
-                    "n_groups": len(np.unique(gap.comparison.groups)),
-                    "n": len(gap.comparison.people),
+                    "attribute": one.attribute,
+                    "difference": one.difference,
+                    "synthetic": ours.estimate,
+                    "real": theirs.estimate,
+                    "n_groups": len(np.unique(one.groups)),
+                    "n": len(one.people),
                 }
-                for gap in each
+                for one, ours, theirs in zip(compared, synthetic, real, strict=True)
             ],
             **trained_on(found),
         },
