@@ -39,6 +39,7 @@ def search(
     narrow_QN: Any,
     wide_QW: Any,
     numbers_QF: Any,
+    firsts_T: Any,
     places_TR: Any,
     narrow_TNR: Any,
     wide_TWR: Any,
@@ -69,8 +70,9 @@ def search(
     narrow_QN, wide_QW, numbers_QF
         Queries: uint8 codes, int32 codes, and finite float32; a number far from all others where
         missing.
-    places_TR
-        int64: each reference's place before references were put into tiles.
+    firsts_T, places_TR
+        int64: each reference's place before references were put into tiles, and the lowest of
+        each tile.
     narrow_TNR, wide_TWR, numbers_TFR
         References, tile by tile.
     narrow_2NT, wide_2WT, numbers_2FT
@@ -96,7 +98,10 @@ def search(
         for q in range(n_queries):
             t = home_Q[q] if step == 0 else step - 1
             limit = distances_QK[q, n_near - 1]
-            if bounds_QT[q, t] > limit or (step > 0 and t == home_Q[q]):
+            if step > 0 and t == home_Q[q]:
+                continue
+            # Nothing here comes before the last neighbour, neither nearer nor with a lower place.
+            if not _before(bounds_QT[q, t], firsts_T[t], limit, places_QK[q, n_near - 1]):
                 continue
             _count_differences(narrow_QN, q, narrow_TNR, t, counts_R)
             if _least_count(counts_R) > limit:
@@ -208,5 +213,5 @@ def _keep(
 
 
 @compiled
-def _before(bits: int, place: int, its_bits: int, its_place: int) -> bool:
-    return bool(bits < its_bits or (bits == its_bits and place < its_place))
+def _before(distance: Any, place: int, its_distance: Any, its_place: int) -> bool:
+    return bool(distance < its_distance or (distance == its_distance and place < its_place))

@@ -189,15 +189,15 @@ def _compiled(
     order = _neighbourly(theirs, _kernels.TILE)
     # The last tile is filled up with the last reference.
     n_tiles = -(-len(order) // _kernels.TILE)
-    places = order[np.minimum(np.arange(n_tiles * _kernels.TILE), len(order) - 1)]
-    tiles = [_tiled(columns[places], n_tiles) for columns in theirs]
+    filled = np.minimum(np.arange(n_tiles * _kernels.TILE), len(order) - 1)
+    places = order[filled].reshape(n_tiles, _kernels.TILE)
+    tiles = [np.ascontiguousarray(columns[places].transpose(0, 2, 1)) for columns in theirs]
     boxes = [np.stack([tile.min(axis=2).T, tile.max(axis=2).T]) for tile in tiles]
     own = np.arange(len(queries)) if exclude_self else np.full(len(queries), -1)
     distances = np.empty((len(queries), k), dtype=np.float32)
     numbers = np.empty((len(queries), k), dtype=np.int64)
-
     cut: list[npt.NDArray[Any]] = [distances, numbers, own, *ours]
-    shared: list[Any] = [places.reshape(n_tiles, -1), *tiles, *boxes, len(order)]
+    shared: list[Any] = [places.min(axis=1), places, *tiles, *boxes, len(order)]
 
     def search(block: slice) -> None:
         _kernels.search(*[*(rows[block] for rows in cut), *shared])
@@ -206,13 +206,6 @@ def _compiled(
         for _ in pool.map(search, _blocks(len(queries), QUERIES_AT_ONCE)):
             pass
     return distances, numbers
-
-
-def _tiled(columns: npt.NDArray[Any], n_tiles: int) -> npt.NDArray[Any]:
-    """**Shape** (n_tiles, n_columns, n_rows / n_tiles)."""
-    n_columns = columns.shape[1]
-    tiles = columns.reshape(n_tiles, len(columns) // n_tiles, n_columns)
-    return np.ascontiguousarray(tiles.transpose(0, 2, 1))
 
 
 def _neighbourly(columns: Columns, size: int) -> Integers:
@@ -230,9 +223,11 @@ def _neighbourly(columns: Columns, size: int) -> Integers:
             continue
         rows = order[first:last]
         sample = rows[:: -(-len(rows) // SAMPLE)]
-        widest = max(every, key=lambda column: _spread(column[sample]))
+        spreads = [_spread(column[sample]) for column in every]
         half = -(-len(rows) // size) // 2 * size
-        order[first:last] = rows[np.argpartition(widest[rows], half)]
+        if max(spreads) > 0:
+            widest = every[int(np.argmax(spreads))]
+            order[first:last] = rows[np.argpartition(widest[rows], half)]
         waiting += [(first, first + half), (first + half, last)]
     return order
 
