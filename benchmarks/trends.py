@@ -88,7 +88,7 @@ def ours(folder: Path, what: str) -> dict[str, Any]:
     import numpy as np
 
     import synthfactory as sf
-    from synthfactory.evaluation.evaluate import conclude, work
+    from synthfactory.evaluation.evaluate import conclude, measure
     from synthfactory.evaluation.evidence import Binning, Evidence, pairs_of
     from synthfactory.evaluation.fidelity import correlation, joint, pairs
     from synthfactory.tables import Encoder
@@ -117,7 +117,7 @@ def ours(folder: Path, what: str) -> dict[str, Any]:
     watch = Watch()
     evidence = Evidence.of(real, control, test, synthetic, seed=0, threads=1)
     suites = (pairs.SUITE, correlation.SUITE)
-    found = conclude(evidence, suites, work(evidence, suites))
+    found = conclude(evidence, suites, measure(evidence, suites))
     return {
         **watch.read(),
         "value": found["fidelity.pair_trends"].estimate,

@@ -103,13 +103,13 @@ def search(
             # Nothing here comes before the last neighbour, neither nearer nor with a lower place.
             if not _before(bounds_QT[q, t], firsts_T[t], limit, places_QK[q, n_near - 1]):
                 continue
-            _count_differences(narrow_QN, q, narrow_TNR, t, counts_R)
-            if _least_count(counts_R) > limit:
+            count_differences(narrow_QN, q, narrow_TNR, t, counts_R)
+            if least_count(counts_R) > limit:
                 continue
             for r in range(TILE):
                 sums_R[r] = np.float32(counts_R[r])
-            _add_differences(wide_QW, q, wide_TWR, t, sums_R)
-            if _add_gaps(numbers_QF, q, numbers_TFR, t, sums_R, bits_R, bits_QK[q, n_near - 1]):
+            add_differences(wide_QW, q, wide_TWR, t, sums_R)
+            if add_gaps(numbers_QF, q, numbers_TFR, t, sums_R, bits_R, bits_QK[q, n_near - 1]):
                 n_here = min(TILE, n_references - t * TILE)
                 _keep(bits_R, places_TR, t, n_here, own_Q[q], bits_QK, places_QK, q)
 
@@ -133,7 +133,8 @@ def _bound_gaps(query_F: Any, numbers_2FT: Any, bounds_T: Any) -> None:
 
 
 @compiled
-def _count_differences(narrow_QN: Any, q: int, narrow_TNR: Any, t: int, counts_R: Any) -> None:
+def count_differences(narrow_QN: Any, q: int, narrow_TNR: Any, t: int, counts_R: Any) -> None:
+    """How many narrow codes of each reference of a tile differ from a query's."""
     for r in range(TILE):
         counts_R[r] = np.uint8(0)
     for column in range(narrow_QN.shape[1]):
@@ -143,7 +144,8 @@ def _count_differences(narrow_QN: Any, q: int, narrow_TNR: Any, t: int, counts_R
 
 
 @compiled
-def _least_count(counts_R: Any) -> np.float32:
+def least_count(counts_R: Any) -> np.float32:
+    """The smallest of a tile's counts."""
     least = np.uint8(255)
     for r in range(TILE):
         count = counts_R[r]
@@ -152,7 +154,8 @@ def _least_count(counts_R: Any) -> np.float32:
 
 
 @compiled
-def _add_differences(wide_QW: Any, q: int, wide_TWR: Any, t: int, sums_R: Any) -> None:
+def add_differences(wide_QW: Any, q: int, wide_TWR: Any, t: int, sums_R: Any) -> None:
+    """Add 1 for every wide code that differs."""
     for column in range(wide_QW.shape[1]):
         code = wide_QW[q, column]
         for r in range(TILE):
@@ -160,10 +163,10 @@ def _add_differences(wide_QW: Any, q: int, wide_TWR: Any, t: int, sums_R: Any) -
 
 
 @compiled
-def _add_gaps(
+def add_gaps(
     numbers_QF: Any, q: int, numbers_TFR: Any, t: int, sums_R: Any, bits_R: Any, limit: int
 ) -> bool:
-    """Add each number's gap; false as soon as all sums are above the limit."""
+    """Add each number's gap; false as soon as all sums are above the limit, as bits."""
     one = np.float32(1.0)
     n_columns = numbers_QF.shape[1]
     for begin in range(0, max(n_columns, 1), COLUMNS_AT_ONCE):

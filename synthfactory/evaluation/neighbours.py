@@ -184,14 +184,11 @@ def _compiled(
 ) -> tuple[Floats32, Integers]:
     from synthfactory.evaluation import _kernels
 
-    narrow, wide = _narrow_and_wide(queries, references, _kernels.MAX_NARROW)
-    ours, theirs = (_columns(points, narrow, wide) for points in (queries, references))
+    narrow, wide = narrow_and_wide(queries, references, _kernels.MAX_NARROW)
+    ours, theirs = (columns_of(points, narrow, wide) for points in (queries, references))
     order = _neighbourly(theirs, _kernels.TILE)
-    # The last tile is filled up with the last reference.
-    n_tiles = -(-len(order) // _kernels.TILE)
-    filled = np.minimum(np.arange(n_tiles * _kernels.TILE), len(order) - 1)
-    places = order[filled].reshape(n_tiles, _kernels.TILE)
-    tiles = [np.ascontiguousarray(columns[places].transpose(0, 2, 1)) for columns in theirs]
+    places = tile_places(order, _kernels.TILE)
+    tiles = [tiled(columns, places) for columns in theirs]
     boxes = [np.stack([tile.min(axis=2).T, tile.max(axis=2).T]) for tile in tiles]
     own = np.arange(len(queries)) if exclude_self else np.full(len(queries), -1)
     distances = np.empty((len(queries), k), dtype=np.float32)
@@ -206,6 +203,18 @@ def _compiled(
         for _ in pool.map(search, _blocks(len(queries), QUERIES_AT_ONCE)):
             pass
     return distances, numbers
+
+
+def tile_places(order: Integers, size: int) -> Integers:
+    """**Shape** (n_tiles, size): places in this order; the last tile is filled up with the last."""
+    n_tiles = -(-len(order) // size)
+    filled = np.minimum(np.arange(n_tiles * size), len(order) - 1)
+    return order[filled].reshape(n_tiles, size)
+
+
+def tiled(columns: npt.NDArray[Any], places: Integers) -> npt.NDArray[Any]:
+    """**Shape** (n_tiles, n_columns, size): the columns of each tile's rows."""
+    return np.ascontiguousarray(columns[places].transpose(0, 2, 1))
 
 
 def _neighbourly(columns: Columns, size: int) -> Integers:
@@ -245,7 +254,7 @@ def _blocks(n_rows: int, size: int) -> Iterator[slice]:
     return (slice(first, min(first + size, n_rows)) for first in range(0, n_rows, size))
 
 
-def _narrow_and_wide(queries: Points, references: Points, most: int) -> tuple[list[int], list[int]]:
+def narrow_and_wide(queries: Points, references: Points, most: int) -> tuple[list[int], list[int]]:
     """Places of the codes that fit into a byte, at most so many, and of the others."""
     narrow: list[int] = []
     wide: list[int] = []
@@ -256,7 +265,7 @@ def _narrow_and_wide(queries: Points, references: Points, most: int) -> tuple[li
     return narrow, wide
 
 
-def _columns(points: Points, narrow: list[int], wide: list[int]) -> Columns:
+def columns_of(points: Points, narrow: list[int], wide: list[int]) -> Columns:
     """Narrow codes, wide codes and finite numbers, **shape** (n_rows, n_columns) each."""
     return (
         points.codes[:, narrow].astype(np.uint8, order="C"),

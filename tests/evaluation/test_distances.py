@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from synthfactory.evaluation.evaluate import conclude, work
+from synthfactory.evaluation.evaluate import conclude, measure
 from synthfactory.evaluation.evidence import Evidence, take
 from synthfactory.evaluation.intervals import newcombe
 from synthfactory.evaluation.neighbours import Points
@@ -85,10 +85,10 @@ def test_ratio_of_a_copy_of_twins_is_a_copy() -> None:
 def test_pieces_give_the_same_as_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     base = evidence("noise")
     suites = (dcr.SUITE, authenticity.SUITE)
-    once = conclude(base, suites, work(base, suites)).to_dict()
+    once = conclude(base, suites, measure(base, suites)).to_dict()
     for module in (dcr, authenticity):
         monkeypatch.setattr(module, "ROWS_AT_ONCE", 170)
-    shares = [work(base, suites, number=number, of=3) for number in range(3)]
+    shares = [measure(base, suites, number=number, of=3) for number in range(3)]
     assert sum(map(len, shares)) > 30
     merged = conclude(base, suites, shares[2] | shares[0] | shares[1]).to_dict()
     assert once == merged

@@ -14,7 +14,7 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from synthfactory.errors import EvaluationError
-from synthfactory.evaluation.evaluate import conclude, work
+from synthfactory.evaluation.evaluate import conclude, measure
 from synthfactory.evaluation.evidence import Evidence, shuffled, take
 from synthfactory.evaluation.fidelity import (
     accuracy,
@@ -99,7 +99,7 @@ def drawn(seed: int = 0, n: int = 600, **shape: int) -> Evidence:
 
 def found_by(evidence: Evidence, *suites: Suite) -> Findings:
     chosen = suites or SUITES
-    return conclude(evidence, chosen, work(evidence, chosen))
+    return conclude(evidence, chosen, measure(evidence, chosen))
 
 
 def one(evidence: Evidence, suite: Suite, name: str) -> Measurement:

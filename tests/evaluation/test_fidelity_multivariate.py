@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from synthfactory.errors import EvaluationError
-from synthfactory.evaluation.evaluate import conclude, work
+from synthfactory.evaluation.evaluate import conclude, measure
 from synthfactory.evaluation.evidence import Evidence, shuffled, take
 from synthfactory.evaluation.fidelity import alpha_precision, mmd, prdc, two_sample
 from synthfactory.evaluation.fidelity.alpha_precision import Curve, Nearest, score
@@ -68,7 +68,7 @@ def evidence(
 
 
 def judge(base: Evidence, suites: tuple = QUICK) -> Findings:  # type: ignore[type-arg]
-    return conclude(base, suites, work(base, suites))
+    return conclude(base, suites, measure(base, suites))
 
 
 def moved(rows: Encoded, by: float) -> Encoded:
@@ -463,7 +463,7 @@ def test_intervals_cover_over_repeated_samples(narrow: float) -> None:
 def test_shares_of_the_pieces_merged_are_one_pass_and_threads_change_nothing() -> None:
     base = evidence(n=120)
     whole = judge(base, SUITES).to_dict()
-    shares = work(base, SUITES, number=0, of=2) | work(base, SUITES, number=1, of=2)
+    shares = measure(base, SUITES, number=0, of=2) | measure(base, SUITES, number=1, of=2)
     assert conclude(base, SUITES, shares).to_dict() == whole
     assert (
         judge(evidence(n=120, threads=2), SUITES).to_dict()["measurements"]

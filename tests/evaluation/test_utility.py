@@ -16,7 +16,7 @@ from scipy import stats
 from sklearn.metrics import r2_score, roc_auc_score
 
 from synthfactory.evaluation import Findings
-from synthfactory.evaluation.evaluate import conclude, work
+from synthfactory.evaluation.evaluate import conclude, measure
 from synthfactory.evaluation.evidence import Evidence, shuffled
 from synthfactory.evaluation.learners import (
     LEARNERS,
@@ -75,7 +75,7 @@ def evidence(
 
 
 def measured(base: Evidence) -> Findings:
-    return conclude(base, [SUITE], work(base, [SUITE]))
+    return conclude(base, [SUITE], measure(base, [SUITE]))
 
 
 def relabelled(base: Evidence, binary: Any) -> Evidence:
@@ -341,7 +341,7 @@ def test_same_seed_gives_the_same_findings_whoever_makes_the_pieces() -> None:
     whole = measured(base).to_dict()
     shares: dict[Any, Any] = {}
     for number in (2, 0, 1):
-        made = work(pickle.loads(pickle.dumps(base)), [SUITE], number=number, of=3)
+        made = measure(pickle.loads(pickle.dumps(base)), [SUITE], number=number, of=3)
         shares |= pickle.loads(pickle.dumps(made))
     assert conclude(base, [SUITE], shares).to_dict() == whole
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from synthfactory.evaluation._kernels import (
     TILE,
-    _add_differences,
-    _add_gaps,
-    _count_differences,
-    _least_count,
+    add_differences,
+    add_gaps,
     compiled,
+    count_differences,
+    least_count,
 )
 
 # Shapes: Q rows, T tiles of R others, N narrow codes, W wide codes, F numbers, C codes.
@@ -52,25 +52,25 @@ def find_within(
     narrow_QN, wide_QW, numbers_QF, narrow_TNR, wide_TWR, numbers_TFR
         Columns as in the nearest-neighbour search.
     """
-    counts = np.empty(TILE, np.uint8)
-    sums = np.empty(TILE, np.float32)
+    counts, sums = np.empty(TILE, np.uint8), np.empty(TILE, np.float32)
     farthest = reach_R.max()
+    limits_Q = np.minimum(reach_Q, farthest)
+    bits, limit_bits_Q = sums.view(np.int32), limits_Q.view(np.int32)
     counts_Q[:], sums_Q[:], places_Q[:] = 0, 0.0, -1
     for t in range(len(numbers_TFR)):
         n_here = min(TILE, len(reach_R) - t * TILE)
         for q in range(len(reach_Q)):
-            limit = np.nextafter(min(reach_Q[q], farthest), np.float32(np.inf))
-            _count_differences(narrow_QN[q], narrow_TNR[t], counts)
-            if _least_count(counts) >= limit:
+            count_differences(narrow_QN, q, narrow_TNR, t, counts)
+            if least_count(counts) > limits_Q[q]:
                 continue
             for r in range(TILE):
                 sums[r] = np.float32(counts[r])
-            _add_differences(wide_QW[q], wide_TWR[t], sums)
-            if not _add_gaps(numbers_QF[q], numbers_TFR[t], sums, limit):
+            add_differences(wide_QW, q, wide_TWR, t, sums)
+            if not add_gaps(numbers_QF, q, numbers_TFR, t, sums, bits, limit_bits_Q[q]):
                 continue
             for r in range(n_here):
                 place = t * TILE + r
-                if sums[r] < limit and sums[r] <= reach_R[place]:
+                if sums[r] <= limits_Q[q] and sums[r] <= reach_R[place]:
                     counts_Q[q] += 1
                     sums_Q[q] += weights_R[place]
                     places_Q[q] = place

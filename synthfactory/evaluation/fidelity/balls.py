@@ -63,11 +63,11 @@ def within(
     from synthfactory.evaluation import _kernels
     from synthfactory.evaluation.fidelity._kernels import find_within
 
-    narrow, wide = neighbours._narrow_and_wide(rows, others, _kernels.MAX_NARROW)
-    ours = neighbours._columns(rows, narrow, wide)
+    narrow, wide = neighbours.narrow_and_wide(rows, others, _kernels.MAX_NARROW)
+    ours = neighbours.columns_of(rows, narrow, wide)
+    tiles = neighbours.tile_places(np.arange(len(others)), _kernels.TILE)
     theirs = [
-        neighbours._tiled(columns, _kernels.TILE)
-        for columns in neighbours._columns(others, narrow, wide)
+        neighbours.tiled(columns, tiles) for columns in neighbours.columns_of(others, narrow, wide)
     ]
     n_rows, n_others = len(rows), len(others)
     everything = np.float32(np.inf)
