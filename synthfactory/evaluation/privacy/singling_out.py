@@ -337,7 +337,7 @@ def measure(evidence: Evidence) -> Measurement:
         for name, found in attacks(evidence, test, "singling out: control").items()
     }
     control = controls.get(worst) or max(controls.values(), key=lambda each: each.ucb)
-    chances = _naive_rates(evidence, rows)
+    chances = naive_rates(evidence, rows)
     found = risks[worst]
     return Measurement(
         id=ID,
@@ -376,7 +376,7 @@ def measure(evidence: Evidence) -> Measurement:
     )
 
 
-def _naive_rates(evidence: Evidence, rows: Encoded) -> dict[str, float]:
+def naive_rates(evidence: Evidence, rows: Encoded) -> dict[str, float]:
     """Which share of random predicates isolates a member."""
     ordered = ordered_columns(evidence.schema)
     matrix = as_matrix(rows, evidence.schema)
