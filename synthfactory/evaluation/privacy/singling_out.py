@@ -33,10 +33,9 @@ import numpy.typing as npt
 from synthfactory.evaluation.evidence import Evidence, take
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.privacy import risk
-from synthfactory.evaluation.privacy.exact_match import row_numbers
 from synthfactory.evaluation.subgroups import compare, subgroups
 from synthfactory.evaluation.suite import Suite
-from synthfactory.tables import Encoded, Schema
+from synthfactory.tables import Encoded, Schema, row_numbers
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
