@@ -116,6 +116,8 @@ def guess_by_boosting(
         When the secret is missing in nearly all of these rows.
     """
     x, categorical = features(learnt_from, place, evidence.schema)
+    # A column without a single number teaches nothing, but stops some learners.
+    x = np.where(np.isnan(x).all(axis=0), 0.0, x)
     y = values_of(learnt_from, place)
     seed = evidence.integer("attribute inference")
     queries = [features(side, place, evidence.schema)[0] for side in people]
@@ -273,9 +275,9 @@ def conclude(evidence: Evidence, results: Mapping[str, Any]) -> Found:
         When no secret can be attacked.
     """
     secrets = {
-        piece.removeprefix(SECRET): result
-        for piece, result in results.items()
-        if piece.startswith(SECRET)
+        piece.removeprefix(SECRET): results[piece]
+        for piece in pieces(evidence)
+        if piece != EVERY_COLUMN
     }
     attacked = {name: each for name, each in secrets.items() if isinstance(each, Attacked)}
     spared = {name: each for name, each in secrets.items() if isinstance(each, str)}

@@ -24,9 +24,8 @@ import numpy.typing as npt
 from synthfactory.errors import EvaluationError
 from synthfactory.evaluation.evidence import Evidence
 from synthfactory.evaluation.measurement import Measurement
-from synthfactory.evaluation.privacy.exact_match import row_numbers
 from synthfactory.evaluation.suite import Found, Suite
-from synthfactory.tables import Column, Encoded, Encoder, Schema, read_columns
+from synthfactory.tables import Column, Encoded, Encoder, Schema, read_columns, row_numbers
 
 Places = npt.NDArray[np.int64]
 
@@ -83,7 +82,7 @@ def class_sizes(released: Places, population: Places) -> Places:
     Parameters
     ----------
     released, population
-        The number of each row's class; see `exact_match.row_numbers`.
+        The number of each row's class; see `synthfactory.tables.row_numbers`.
     """
     n_classes = int(max(released.max(initial=0), population.max(initial=0))) + 1
     sizes: Places = np.bincount(population, minlength=n_classes)[released]

@@ -107,7 +107,7 @@ def estimate(
     --------
     >>> found = estimate(300, 500, 100, 500, 0.95)
     >>> tuple(round(value, 3) for value in found.interval)
-    (0.498, 0.438, 0.557)
+    (0.498, 0.44, 0.556)
     >>> round(estimate(90, 500, 100, 500, 0.95).estimate, 3)
     -0.025
     """

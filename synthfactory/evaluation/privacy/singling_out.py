@@ -33,10 +33,9 @@ import numpy.typing as npt
 from synthfactory.evaluation.evidence import Evidence, take
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.privacy import risk
-from synthfactory.evaluation.privacy.exact_match import row_numbers
 from synthfactory.evaluation.subgroups import compare, subgroups
 from synthfactory.evaluation.suite import Suite
-from synthfactory.tables import Encoded, Schema
+from synthfactory.tables import Encoded, Schema, row_numbers
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
@@ -337,7 +336,7 @@ def measure(evidence: Evidence) -> Measurement:
         for name, found in attacks(evidence, test, "singling out: control").items()
     }
     control = controls.get(worst) or max(controls.values(), key=lambda each: each.ucb)
-    chances = _naive_rates(evidence, rows)
+    chances = naive_rates(evidence, rows)
     found = risks[worst]
     return Measurement(
         id=ID,
@@ -376,7 +375,7 @@ def measure(evidence: Evidence) -> Measurement:
     )
 
 
-def _naive_rates(evidence: Evidence, rows: Encoded) -> dict[str, float]:
+def naive_rates(evidence: Evidence, rows: Encoded) -> dict[str, float]:
     """Which share of random predicates isolates a member."""
     ordered = ordered_columns(evidence.schema)
     matrix = as_matrix(rows, evidence.schema)
