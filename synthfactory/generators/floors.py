@@ -250,7 +250,9 @@ class BootstrapModel(Model):
         """Exact: each row's share of the training rows; see `Model.log_likelihood`."""
         names = [column.name for column in self.schema.columns if column.kind != "identifier"]
         counts = Counter(row_keys(self._rows, names))
-        return _log_shares(np.array([counts[key] for key in row_keys(table, names)]), len(self._rows))
+        return _log_shares(
+            np.array([counts[key] for key in row_keys(table, names)]), len(self._rows)
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the rows beside a document that says what they are; see `Model.save`."""
