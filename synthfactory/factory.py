@@ -31,6 +31,7 @@ from synthfactory import (
     provenance,
     release,
     seeds,
+    shadowing,
 )
 from synthfactory.certification import IssuerKey, Signers, attestations
 from synthfactory.certification.attestations import EVALUATOR, GENERATOR
@@ -227,15 +228,21 @@ def evaluate_share(run: Run, number: int, of: int) -> Share | None:
 
 def gather_evidence(run: Run) -> Evidence:
     """The parts of the confidential table and the sampled rows, encoded."""
-    parts = run.load_parts()
-    return run.order.evaluation.gather(
+    parts, order = run.load_parts(), run.order
+    return order.evaluation.gather(
         train=parts.train,
         control=parts.control,
         test=parts.test,
         synthetic=run.load_synthetic(parts.train.schema),
         seed=run.evaluation_seed,
-        threads=run.order.threads,
+        threads=order.threads,
         attempts=run.plan.attempts,
+        trainer=shadowing.ShadowTrainer(
+            order.generator, parts.train.schema, device=order.device, threads=order.threads
+        ),
+        model=shadowing.Shadow(
+            generators.load_model(run.folder / "fit" / "model"), threads=order.threads
+        ),
     )
 
 

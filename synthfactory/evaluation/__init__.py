@@ -5,7 +5,6 @@ from __future__ import annotations
 from synthfactory.evaluation.evaluate import Evaluation as Evaluation
 from synthfactory.evaluation.evaluate import ReportProgress as ReportProgress
 from synthfactory.evaluation.evaluate import conclude as conclude
-from synthfactory.evaluation.evaluate import evaluate as evaluate
 from synthfactory.evaluation.evaluate import measure as measure
 from synthfactory.evaluation.evidence import Evidence as Evidence
 from synthfactory.evaluation.measurement import ControlOutcome as ControlOutcome

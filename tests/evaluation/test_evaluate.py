@@ -27,6 +27,7 @@ IDS = {
     "fidelity.coverage", "fidelity.alpha_precision", "fidelity.beta_recall",
     "utility.retained_mean", "utility.rank_agreement", "utility.feature_importance",
     "utility.augmentation", "utility.fairness_gap",
+    "privacy.domias_knn", "privacy.domias_classifier", "privacy.epsilon_lower_bound",
 }  # fmt: skip
 # Measured where there is something to measure; otherwise neither a measurement nor a failure.
 WHERE_THERE_IS_SOME = {"fidelity.missing_patterns", "fidelity.time_order"}

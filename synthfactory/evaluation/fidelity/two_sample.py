@@ -33,6 +33,7 @@ from synthfactory.evaluation.fidelity.samples import samples
 from synthfactory.evaluation.intervals import normal
 from synthfactory.evaluation.learners import boosted_classifier, few_threads
 from synthfactory.evaluation.measurement import Measurement
+from synthfactory.evaluation.roc import auc
 from synthfactory.evaluation.suite import Found, Suite
 from synthfactory.tables import Encoded
 
@@ -68,30 +69,6 @@ class Judged(NamedTuple):
     p: float
     n: int
     lost: Mapping[str, float]
-
-
-def auc(positive: Floats, negative: Floats) -> tuple[float, float]:
-    """Area under the ROC curve and its standard error, by placements.
-
-    DeLong et al. 1988, https://doi.org/10.2307/2531595.  Where all pairs are in order, each side's
-    variance is held at that of one row half wrong, so that no interval has width 0.
-    """
-    ordered_negative, ordered_positive = np.sort(negative), np.sort(positive)
-    wins = _placements(positive, ordered_negative)
-    losses = 1 - _placements(negative, ordered_positive)
-    variance = sum(
-        max(float(shares.var(ddof=1)), 0.25 / len(shares)) / len(shares)
-        for shares in (wins, losses)
-    )
-    return float(wins.mean()), float(np.sqrt(variance))
-
-
-def _placements(values: Floats, ordered: Floats) -> Floats:
-    """For each value the share of ``ordered`` that is smaller, ties half."""
-    below = np.searchsorted(ordered, values, side="left")
-    up_to = np.searchsorted(ordered, values, side="right")
-    shares: Floats = (below + up_to) / (2 * len(ordered))
-    return shares
 
 
 def permutation_p(
