@@ -12,7 +12,13 @@ from synthfactory.evaluation import controls, protocol
 from synthfactory.evaluation.evidence import Evidence, ShadowModel, Trainer
 from synthfactory.evaluation.fidelity import pairs, shapes, two_sample
 from synthfactory.evaluation.measurement import Findings
-from synthfactory.evaluation.privacy import attribute_inference, dcr, exact_match
+from synthfactory.evaluation.privacy import (
+    attribute_inference,
+    dcr,
+    domias,
+    exact_match,
+    shadows,
+)
 from synthfactory.evaluation.suite import Found, Suite
 from synthfactory.evaluation.utility import tstr
 from synthfactory.tables import Table
@@ -24,6 +30,7 @@ SUITES: tuple[Suite, ...] = (
     exact_match.SUITE,
     dcr.SUITE,
     attribute_inference.SUITE,
+    domias.SUITE,
     tstr.SUITE,
 )
 
@@ -92,7 +99,11 @@ class Evaluation:
     @property
     def suites(self) -> tuple[Suite, ...]:
         """The suites of this evaluation, in the order in which they are reported."""
-        return (*SUITES, *((controls.SUITE,) if self.controls else ()))
+        return (
+            *SUITES,
+            *((shadows.SUITE,) if self.shadows else ()),
+            *((controls.SUITE,) if self.controls else ()),
+        )
 
     def gather(
         self,
@@ -259,19 +270,3 @@ def _conclude(evidence: Evidence, suite: Suite, results: Results) -> Found:
         return suite.conclude(evidence, mine)
     except EvaluationError as error:
         return Found(failures=dict.fromkeys(suite.ids, str(error)))
-
-
-def evaluate(
-    *,
-    train: Table,
-    control: Table,
-    test: Table,
-    synthetic: Table,
-    seed: int,
-    evaluation: Evaluation | None = None,
-    threads: int = 2,
-) -> Findings:
-    """Measure fidelity, privacy leakage and utility; see `Evaluation.run`."""
-    return (evaluation or Evaluation()).run(
-        train=train, control=control, test=test, synthetic=synthetic, seed=seed, threads=threads
-    )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from synthfactory.errors import OrderError, ShortfallWarning, TrainingError, did_you_mean
 from synthfactory.tables import Column, Schema, Table
@@ -20,6 +21,9 @@ MODEL_FILE = "model.json"
 RANGE = ".."
 SHORTFALLS = ("error", "warn")
 MAX_DRAWS_PER_ROW = 1_000
+LATENT_SAMPLES = 64
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +149,29 @@ class Model(abc.ABC):
         OrderError
             When a condition names no discrete column or no level of it, or cannot be met.
         """
+
+    def log_likelihood(
+        self, table: Table, *, seed: int, samples: int = LATENT_SAMPLES
+    ) -> Floats | None:
+        """How probable each row is under the model; None when the model cannot tell.
+
+        Parameters
+        ----------
+        table
+            Rows of the model's schema; identifiers are not looked at.
+        seed
+            Root of the chance of estimates.
+        samples
+            Draws of the latent point for each row, where there is one.
+
+        Returns
+        -------
+        Floats
+            **Shape** (n_rows,): natural logarithms of probabilities of what would be written (see
+            `synthfactory.generators.likelihood`), exact or a lower bound; models of one schema are
+            comparable.
+        """
+        return None
 
     @abc.abstractmethod
     def save(self, path: str | Path) -> None:

@@ -19,6 +19,7 @@ IDS = {
     "fidelity.column_shapes", "fidelity.pair_trends", "fidelity.association",
     "fidelity.two_sample_auc", "privacy.exact_match", "privacy.dcr_share",
     "privacy.dcr_share_aligned", "privacy.attribute_inference", "utility.tstr", "utility.retained",
+    "privacy.domias_knn", "privacy.domias_classifier", "privacy.epsilon_lower_bound",
 }  # fmt: skip
 
 
