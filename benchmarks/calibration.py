@@ -37,7 +37,13 @@ from synthfactory.evaluation.evaluate import conclude, work
 from synthfactory.evaluation.evidence import Evidence, shuffled, take
 from synthfactory.evaluation.intervals import wilson
 from synthfactory.evaluation.measurement import rounded
-from synthfactory.evaluation.privacy import attribute_inference, dcr, exact_match
+from synthfactory.evaluation.privacy import (
+    attribute_inference,
+    dcr,
+    exact_match,
+    linkability,
+    singling_out,
+)
 from synthfactory.evaluation.suite import Suite
 from synthfactory.seeds import derive, numpy_stream
 from synthfactory.tables import Column, Dataset, Encoded, Encoder, Schema, Split
@@ -72,8 +78,7 @@ def schema_of(numbers: int, levels: int) -> Schema:
     known = tuple(column.name for column in (*numeric, *discrete))
     return Schema(
         columns=(*numeric, *discrete),
-        target="c0",
-        sensitive=("c1",),
+        sensitive=known[:1],
         quasi_identifiers=known[:-2],
     )
 
@@ -248,6 +253,12 @@ STUDIES = (
         leak={dcr.ID: nearer_to_members, dcr.ID_ALIGNED: nearer_to_members},
         repetitions=400,
     ),
+    Study(
+        suite=singling_out.SUITE,
+        null={singling_out.ID: 0.0},
+        scenarios=(CLEAN[0], CLEAN[2], LEAKY[2]),
+    ),
+    Study(suite=linkability.SUITE, null={linkability.ID: 0.0}, repetitions=400),
     Study(
         suite=attribute_inference.SUITE,
         null={attribute_inference.ID: 0.0},
