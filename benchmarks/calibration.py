@@ -3,9 +3,10 @@
     python benchmarks/calibration.py --folder FOLDER [--processes 2] [--only SUITE ...]
 
 Each repetition draws people anew, some of whom are learnt (train), some never seen (control, test),
-and makes synthetic rows of which the truth is known: fresh people, or fresh people among whom each
-row is, with probability one or ten percent, a copy of a train row.  Every measurement then either covers the truth or
-does not, and either raises the alarm, its lower bound beyond its baseline, or does not.
+and makes synthetic rows of which the truth is known: fresh people, or fresh people each of whom is,
+with probability one or ten percent, replaced by a copy of a train row.  Every measurement then
+either covers the truth or does not, and either raises the alarm, its lower bound beyond its
+baseline, or does not.
 
 Repetitions are addressed: the same number gives the same people.  They are made in blocks that are
 kept in FOLDER, for as long as the measurement's source files are the same, so that a killed run
@@ -24,7 +25,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,11 @@ from synthfactory.evaluation.measurement import rounded
 from synthfactory.evaluation.privacy import (
     attribute_inference,
     dcr,
+    domias,
+    epsilon_audit,
     exact_match,
     linkability,
+    shadows,
     singling_out,
 )
 from synthfactory.evaluation.suite import Suite
@@ -60,7 +64,9 @@ AIM_COVERAGE, AIM_ALARMS, AIM_POWER = 0.93, 0.05, 0.95
 # --- people ---------------------------------------------------------------------------------------
 
 
-def mixed(n_rows: int, chance: np.random.Generator, *, numbers: int = 3, levels: int = 2) -> Encoded:
+def mixed(
+    n_rows: int, chance: np.random.Generator, *, numbers: int = 3, levels: int = 2
+) -> Encoded:
     """Rows of one latent factor, so that columns depend on each other; no two rows are equal."""
     factor = chance.normal(size=(n_rows, 1))
     x = factor + chance.normal(size=(n_rows, numbers))
@@ -81,6 +87,9 @@ def schema_of(numbers: int, levels: int) -> Schema:
         sensitive=known[:1],
         quasi_identifiers=known[:-2],
     )
+
+
+SHADOWED = schema_of(3, 2)
 
 
 @functools.cache
@@ -138,6 +147,57 @@ def memorising(parts: People, share: float, chance: np.random.Generator) -> Enco
     )
 
 
+# --- generators that shadow models are made of ----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Honest:
+    """A model that knows other people than those who were learnt, so that nothing can leak.
+
+    Its likelihood is that of histograms of the people whom it knows.
+    """
+
+    known: Encoded
+    part: Encoded
+    share: float
+
+    def sample(self, n_rows: int, *, seed: int) -> Encoded:
+        """Fresh rows, of which a share copies the rows that were given to learn."""
+        chance = numpy_stream(seed, "sample")
+        parts = People(SHADOWED, self.part, self.part, self.part, mixed(n_rows, chance))
+        return memorising(parts, self.share, chance)
+
+    def log_likelihood(self, rows: Encoded) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+        """By histograms of 24 bins; None where the model copies."""
+        if self.share > 0:
+            return None
+        total = np.zeros(len(rows))
+        edges = np.linspace(-6, 6, 23)
+        for known, asked in zip(self.known.numbers.T, rows.numbers.T, strict=True):
+            counts = np.bincount(np.searchsorted(edges, known), minlength=24) + 0.5
+            total += np.log(counts / counts.sum())[np.searchsorted(edges, asked)]
+        for known, asked in zip(self.known.codes.T, rows.codes.T, strict=True):
+            counts = np.bincount(known, minlength=len(LEVELS) + 1) + 0.5
+            total += np.log(counts / counts.sum())[asked]
+        return total
+
+
+@dataclass(frozen=True)
+class Honesty:
+    """Makes a model that knows as many fresh people as it is given to learn."""
+
+    share: float = 0.0
+    at_once: int = 16
+    claim: tuple[float, float] | None = None
+
+    def fit(self, parts: Sequence[Encoded], seeds: Sequence[int]) -> list[Honest]:
+        """A model for each part."""
+        return [
+            Honest(mixed(len(part), numpy_stream(seed, "known")), part, self.share)
+            for part, seed in zip(parts, seeds, strict=True)
+        ]
+
+
 # --- scenarios and studies ------------------------------------------------------------------------
 
 
@@ -167,6 +227,11 @@ class Scenario:
             if self.people == "whole adult"
             else people(self.people, study.n, chance)
         )
+        shadowed: dict[str, Any] = {}
+        if study.settings.get("shadows"):
+            trainer = Honesty(self.share)
+            (model,) = trainer.fit([parts.train], [derive(SEED, "judged", repetition)])
+            shadowed = {"trainer": trainer, "model": model}
         return Evidence(
             schema=parts.schema,
             train=parts.train,
@@ -176,6 +241,7 @@ class Scenario:
             seed=derive(SEED, self.name, repetition) % 2**31,
             threads=1,
             **study.settings,
+            **shadowed,
         )
 
 
@@ -222,7 +288,7 @@ class Study:
     leak: Mapping[str, Callable[[float], float]] = field(default_factory=dict)
     scenarios: tuple[Scenario, ...] = (*CLEAN, *LEAKY)
     n: int = 1_000
-    repetitions: int = 200
+    repetitions: int = 400
     settings: Mapping[str, Any] = field(default_factory=lambda: {"repeats": 40})
 
     def truth(self, name: str, scenario: Scenario) -> float | None:
@@ -251,14 +317,24 @@ STUDIES = (
         suite=dcr.SUITE,
         null={dcr.ID: 0.5, dcr.ID_ALIGNED: 0.5},
         leak={dcr.ID: nearer_to_members, dcr.ID_ALIGNED: nearer_to_members},
-        repetitions=400,
     ),
     Study(
         suite=singling_out.SUITE,
         null={singling_out.ID: 0.0},
         scenarios=(CLEAN[0], CLEAN[2], LEAKY[2]),
     ),
-    Study(suite=linkability.SUITE, null={linkability.ID: 0.0}, repetitions=400),
+    Study(suite=linkability.SUITE, null={linkability.ID: 0.0}),
+    Study(
+        suite=domias.SUITE,
+        null={domias.ID_KNN: 0.5, domias.ID_CLASSIFIER: 0.5, epsilon_audit.ID: 0.0},
+    ),
+    Study(
+        suite=shadows.SUITE,
+        null={shadows.ID_BLACK: 0.5, shadows.ID_WHITE: 0.5},
+        scenarios=(CLEAN[0], *LEAKY[:2]),
+        n=500,
+        settings={"repeats": 40, "shadows": 16, "targets": 400},
+    ),
     Study(
         suite=attribute_inference.SUITE,
         null={attribute_inference.ID: 0.0},
@@ -426,20 +502,21 @@ HEAD = """# Calibration of the attacks
 Written by `python benchmarks/calibration.py`; do not edit. The numbers are in
 `benchmarks/results/calibration.json`.
 
-An interval is worth what it covers, and an alarm what it costs when nothing leaks. So people are drawn
-anew in each repetition: some are learnt (train), some never seen (control, test). Synthetic rows are
-made of which the truth is known:
+An interval is worth what it covers, and an alarm what it costs when nothing leaks. So people are
+drawn anew in each repetition: some are learnt (train), some never seen (control, test). Synthetic
+rows are made of which the truth is known:
 
 - *clean*: fresh people, exchangeable with all others. Nothing leaks: an attack's true value is its
   baseline, on any table.
-- *1 %* and *10 % copies*: each synthetic row is, with that probability, a copy of a train row. Where no
-  two people are equal, the true value of some measurements is known; of all of them it is counted how
-  often they raise the alarm.
+- *1 %* and *10 % copies*: each fresh row is, with that probability, replaced by a copy of a train
+  row. Where no two people are equal, the true value of some measurements is known; for all of them
+  it is counted how often they raise the alarm.
 
 Tables: *numbers and levels* (three numbers and two discrete columns of one latent factor), *levels
-alone* (four discrete columns, nearly all rows have twins: ties everywhere), *Adult* (disjoint random
-parts of it), *whole Adult* (all 32,561 people divided as by default; the rows that are no copies have
-Adult's marginals and no dependence). n is the number of rows or people behind an estimate.
+alone* (four discrete columns: most rows have twins, ties everywhere), *Adult* (disjoint random parts
+of it), *whole Adult* (all 32,561 people divided as by default; the rows that are no copies have
+Adult's marginals and no dependence). n is the number of rows or people behind an estimate. Shadow
+models, in their clean form, know fresh people instead of those whom they are given to learn.
 
 **Coverage** is the share of repetitions whose 95 % interval holds the truth (aim: at least 93 %). An
 **alarm** is a lower bound beyond the baseline (aim on clean data: at most 5 %; one side of a 95 %
@@ -459,7 +536,11 @@ def page(found: Mapping[str, Any]) -> str:
             [row for row in rows if row["copies"] > 0 and row["truth"] is not None],
         ),
     ):
-        parts += [f"## {title}", text, _coverage_table(chosen, found["aims"], title == "Clean data")]
+        parts += [
+            f"## {title}",
+            text,
+            _coverage_table(chosen, found["aims"], title == "Clean data"),
+        ]
     parts += [
         "## One percent of copies: who finds them",
         "Share of repetitions with an alarm; the aim of 95 % holds for the audit as a whole, which "

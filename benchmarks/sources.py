@@ -25,8 +25,11 @@ def home_of(suite: Suite) -> ModuleType:
 
 
 def digest_of(suite: Suite) -> str:
-    """A digest of all source files of the evaluation that a suite reaches through imports."""
-    found: dict[str, bytes] = {}
+    """A digest of all source files of the evaluation that a suite reaches through imports.
+
+    Comments, docstrings and layout do not count.
+    """
+    found: dict[str, ast.Module] = {}
     waiting = [home_of(suite).__name__]
     while waiting:
         name = waiting.pop()
@@ -34,14 +37,21 @@ def digest_of(suite: Suite) -> str:
             continue
         file = importlib.import_module(name).__file__
         assert file is not None
-        found[name] = Path(file).read_bytes()
+        found[name] = _Bare().visit(ast.parse(Path(file).read_bytes()))
         waiting += _imports(found[name])
-    return digest_bytes(b"\0".join(found[name] for name in sorted(found)))
+    return digest_bytes("\0".join(ast.unparse(found[name]) for name in sorted(found)).encode())
 
 
-def _imports(source: bytes) -> list[str]:
+class _Bare(ast.NodeTransformer):
+    """Without what is written for readers alone."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        return None if isinstance(node.value, ast.Constant) else node
+
+
+def _imports(source: ast.Module) -> list[str]:
     names = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(source):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(ROOM):
             names.append(node.module)
             names += [f"{node.module}.{alias.name}" for alias in node.names]
