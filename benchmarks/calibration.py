@@ -513,14 +513,14 @@ rows are made of which the truth is known:
   it is counted how often they raise the alarm.
 
 Tables: *numbers and levels* (three numbers and two discrete columns of one latent factor), *levels
-alone* (four discrete columns: most rows have twins, ties everywhere), *Adult* (disjoint random parts
-of it), *whole Adult* (all 32,561 people divided as by default; the rows that are no copies have
-Adult's marginals and no dependence). n is the number of rows or people behind an estimate. Shadow
-models, in their clean form, know fresh people instead of those whom they are given to learn.
+alone* (four discrete columns: most rows have twins, ties everywhere), *Adult* (disjoint random
+parts of it), *whole Adult* (all 32,561 people divided as by default; the rows that are no copies
+have Adult's marginals and no dependence). n is the number of rows or people behind an estimate.
+Shadow models, in their clean form, know fresh people instead of those whom they are given to learn.
 
-**Coverage** is the share of repetitions whose 95 % interval holds the truth (aim: at least 93 %). An
-**alarm** is a lower bound beyond the baseline (aim on clean data: at most 5 %; one side of a 95 %
-interval is 2.5 %). In brackets: a 95 % interval of the share itself.
+**Coverage** is the share of repetitions whose 95 % interval holds the truth (aim: at least 93 %).
+An **alarm** is a lower bound beyond the baseline (aim on clean data: at most 5 %; one side of a
+95 % interval is 2.5 %). In brackets: a 95 % interval of the share itself.
 """
 
 

@@ -5,10 +5,12 @@
 Three stages, each kept in FOLDER, so that a repeated command goes on where it was:
 
 1. *make*: each generator learns Adult's training rows and draws as many synthetic rows.  SDV's
-   CTGAN needs ``pip install 'synthfactory[sdv]'``; ``--sdv-python`` names the interpreter of another
-   environment that has it.
+   CTGAN needs ``pip install 'synthfactory[sdv]'``; ``--sdv-python`` names the interpreter of
+   another environment that has it.
 2. *judge*: every suite judges every synthetic table.  What was judged is kept for as long as the
-   evaluation's source files are the same, and judged again when they change.
+   suite's source files are the same, and judged again when they change.  ``--shadows 16`` adds the
+   membership attack by shadow models, for those of the generators whose fit takes less than
+   a minute.
 3. *write*: ``benchmarks/results/leak_table.json`` and ``docs/leak-table.md``.
 """
 
@@ -18,24 +20,33 @@ import argparse
 import importlib.util
 import os
 import subprocess
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from compare_sdv import describe_machine
+from sources import digest_of
 
 import synthfactory as sf
-from synthfactory.artifacts import read_json, write_atomic, write_json
+from synthfactory.artifacts import digest_file, read_json, write_atomic, write_json
+from synthfactory.evaluation.evaluate import Evaluation, conclude, work
+from synthfactory.evaluation.evidence import Evidence
+from synthfactory.evaluation.suite import Suite
 from synthfactory.generators import Generator
+from synthfactory.shadowing import Shadow, ShadowTrainer
 from synthfactory.tables import Dataset, Parts
 
 HOME = Path(__file__).resolve().parent
+RESULTS = HOME / "results" / "leak_table.json"
+PAGE = HOME.parent / "docs" / "leak-table.md"
 ROWS = "rows.parquet"
+MODEL = "model"
 MADE = "made.json"
 SEED = 0
+STAGES = ("make", "judge", "write")
+MAX_SHADOW_FIT_S = 60
 
 
 def specs() -> dict[str, Generator]:
@@ -70,6 +81,8 @@ def make(name: str, folder: Path, *, threads: int, sdv_python: str | None) -> No
     fitted_s = time.monotonic()
     rows = model.sample(train.n_rows, seed=SEED + 1)
     write_atomic(folder / name / ROWS, rows.to_parquet_bytes())
+    if not name.startswith("sdv_"):
+        model.save(folder / name / MODEL)
     made: Mapping[str, Any] = {
         "generator": name,
         "hyperparameters": spec.hyperparameters(),
@@ -89,8 +102,8 @@ def make(name: str, folder: Path, *, threads: int, sdv_python: str | None) -> No
 def _make_elsewhere(name: str, folder: Path, *, threads: int, sdv_python: str | None) -> None:
     if sdv_python is None:
         raise SystemExit(
-            f"{name} needs the package sdv: install 'synthfactory[sdv]' here, or name the Python of "
-            "an environment that has it with --sdv-python."
+            f"{name} needs the package sdv: install 'synthfactory[sdv]' here, or name the Python "
+            "of an environment that has it with --sdv-python."
         )
     words = [sdv_python, __file__, "--folder", str(folder), "--stage", "make", "--only", name,
              "--threads", str(threads)]  # fmt: skip
@@ -98,18 +111,98 @@ def _make_elsewhere(name: str, folder: Path, *, threads: int, sdv_python: str | 
     subprocess.run(words, check=True, env={**os.environ, "PYTHONPATH": str(HOME.parent)})
 
 
+def judge(name: str, folder: Path, *, threads: int, shadows: int) -> None:
+    """Let every suite judge a generator's rows; what is kept and still holds is not repeated."""
+    evaluation = Evaluation(controls=False, shadows=_shadows_of(name, folder, shadows))
+    key = {"rows": digest_file(folder / name / ROWS), "seed": SEED, "shadows": evaluation.shadows}
+    wanted = [suite for suite in evaluation.suites if not _is_judged(name, folder, suite, key)]
+    if not wanted:
+        return
+    evidence = _evidence(name, folder, evaluation, threads)
+    for suite in wanted:
+        began_s = time.monotonic()
+        found = conclude(evidence, [suite], work(evidence, [suite]))
+        content: dict[str, Any] = {
+            "key": _key_of(suite, key),
+            "seconds": round(time.monotonic() - began_s, 1),
+            "measurements": [item.to_dict() for item in found.measurements],
+            "failures": dict(found.failures),
+        }
+        write_json(_judged(name, folder, suite), content)
+        print(name, suite.name, content["seconds"], flush=True)
+
+
+def _shadows_of(name: str, folder: Path, shadows: int) -> int:
+    quick = read_json(folder / name / MADE)["fit_s"] < MAX_SHADOW_FIT_S
+    return shadows if quick and not name.startswith("sdv_") else 0
+
+
+def _evidence(name: str, folder: Path, evaluation: Evaluation, threads: int) -> Evidence:
+    real = parts()
+    attacked: dict[str, Any] = {}
+    if (folder / name / MODEL).exists():
+        model = sf.load_model(folder / name / MODEL)
+        spec, schema = model.spec, real.train.schema
+        attacked = {
+            "model": Shadow(model, threads=threads),
+            "trainer": ShadowTrainer(spec, schema, device="cpu", threads=threads),
+        }
+    return evaluation.gather(
+        **real._asdict(),
+        synthetic=sf.read_table(folder / name / ROWS, schema=real.train.schema),
+        seed=SEED + 2,
+        threads=threads,
+        **attacked,
+    )
+
+
+def _judged(name: str, folder: Path, suite: Suite) -> Path:
+    return folder / name / "judged" / f"{suite.name}.json"
+
+
+def _key_of(suite: Suite, key: Mapping[str, Any]) -> dict[str, Any]:
+    return {**key, "source": digest_of(suite)}
+
+
+def _is_judged(name: str, folder: Path, suite: Suite, key: Mapping[str, Any]) -> bool:
+    path = _judged(name, folder, suite)
+    return path.exists() and read_json(path)["key"] == _key_of(suite, key)
+
+
+def collect(names: Sequence[str], folder: Path, shadows: int) -> dict[str, Any]:
+    """Everything that is kept, by generator."""
+    tables = {}
+    for name in names:
+        evaluation = Evaluation(controls=False, shadows=_shadows_of(name, folder, shadows))
+        judged = [read_json(_judged(name, folder, suite)) for suite in evaluation.suites]
+        tables[name] = {
+            "made": read_json(folder / name / MADE),
+            "judged_s": round(sum(each["seconds"] for each in judged), 1),
+            "measurements": [item for each in judged for item in each["measurements"]],
+            "failures": {id_: why for each in judged for id_, why in each["failures"].items()},
+        }
+    return {"dataset": "adult", "seed": SEED, "machine": describe_machine(), "tables": tables}
+
+
 def main() -> None:
     """Make, judge, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="where stages are kept")
     parser.add_argument("--sdv-python", help="a Python that has the package sdv")
-    parser.add_argument("--stage", choices=["make", "judge", "write"], help="up to this one")
-    parser.add_argument("--only", nargs="+", help="these generators alone")
+    parser.add_argument("--stage", choices=STAGES, default=STAGES[-1], help="up to this one")
+    parser.add_argument("--only", nargs="+", help="make and judge these generators alone")
+    parser.add_argument("--shadows", type=int, default=0, help="shadow models of quick generators")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    names = options.only or list(specs())
-    for name in names:
+    last = STAGES.index(options.stage)
+    for name in options.only or list(specs()):
         make(name, options.folder, threads=options.threads, sdv_python=options.sdv_python)
+        if last >= 1:
+            judge(name, options.folder, threads=options.threads, shadows=options.shadows)
+    if last >= 2:
+        found = collect(list(specs()), options.folder, options.shadows)
+        write_json(RESULTS, found)
+        write_atomic(PAGE, page(found).encode())
 
 
 if __name__ == "__main__":

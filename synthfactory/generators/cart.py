@@ -24,6 +24,7 @@ import numpy.typing as npt
 import torch
 
 from synthfactory.generators.base import (
+    LATENT_SAMPLES,
     MAX_DRAWS_PER_ROW,
     Callback,
     Generator,
@@ -151,6 +152,19 @@ class Tree:
             moving = moving[self.feature[node[moving]] >= 0]
         return node
 
+    def log_shares(self, leaves: Codes, codes: Codes) -> Floats:
+        """**Shape** (n_rows,): log of each code's share of its leaf; -inf where it has none."""
+        size = int(self.values.max()) + 1
+        owners = np.repeat(np.arange(len(self.feature)), np.diff(self.starts))
+        known = owners * size + self.values
+        asked = np.where(codes < size, leaves * size + codes, -1)
+        place = np.minimum(np.searchsorted(known, asked), len(known) - 1)
+        counts = np.where(known[place] == asked, self.counts[place], 0)
+        totals = np.bincount(owners, self.counts, len(self.feature))[leaves]
+        with np.errstate(divide="ignore"):
+            logs: Floats = np.log(counts / totals)
+        return logs
+
     def draw(self, leaves: Codes, chance: np.random.Generator) -> Codes:
         """**Shape** (n_rows,): for each row the code of one of its leaf's training rows."""
         before = np.concatenate([[0], np.cumsum(self.counts)])
@@ -254,6 +268,25 @@ class CARTModel(Model):
             seed=derive(seed, "identifiers"),
             first_row=first_row,
         )
+
+    def log_likelihood(
+        self, table: Table, *, seed: int = 0, samples: int = LATENT_SAMPLES
+    ) -> Floats:
+        """Exact: the product of the leaves' shares; see `Model.log_likelihood`."""
+        encoded = Encoder(self.schema).encode(table)
+        codes = _to_codes(encoded, self._columns, self._values)
+        total = np.zeros(len(codes))
+        for place, tree in enumerate(self._trees):
+            leaves = tree.leaves(_ranked(codes[:, :place], self._columns, tree.ranks))
+            total += tree.log_shares(leaves, codes[:, place])
+        for column in self._columns:
+            if column.numeric:
+                total[self._is_new(encoded.numbers[:, column.place], column)] = -np.inf
+        return total
+
+    def _is_new(self, numbers: Floats, column: _Column) -> npt.NDArray[np.bool_]:
+        """Numbers that no training row has."""
+        return ~np.isnan(numbers) & ~np.isin(numbers, self._values[column.place])
 
     def _draw(self, n_rows: int, chance: np.random.Generator) -> Codes:
         codes = np.empty((n_rows, len(self._columns)), dtype=np.int64)

@@ -78,6 +78,41 @@ def test_dependence_missing_values_and_spikes_are_kept(tmp_path: Path) -> None:
     assert set(frame["size"].dropna()) <= set(real["size"])
 
 
+def test_the_likelihood_is_the_share_of_rows_that_are_drawn(tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)
+    group = chance.choice(["a", "b", "c"], 900)
+    frame = pd.DataFrame(
+        {
+            "group": group,
+            "gap": np.where(chance.random(900) < 0.3, np.nan, chance.integers(0, 3, 900)),
+            "flag": np.where(group == "a", "p", chance.choice(["p", "q"], 900)),
+        }
+    )
+    columns = {"gap": {"kind": "numerical"}}
+    table = as_table(frame, tmp_path, columns=columns)
+    model = sf.CART(min_leaf=60).fit(table, seed=0)
+    drawn = (
+        model.sample(60_000, seed=1).to_pandas().fillna({"gap": -1}).value_counts(normalize=True)
+    )
+    rows = table.to_pandas().drop_duplicates()
+    likelihoods = model.log_likelihood(sf.read_table(_write(rows, tmp_path), schema=table.schema))
+    expected = [
+        drawn.get(tuple(row), 0.0) for row in rows.fillna({"gap": -1}).itertuples(index=False)
+    ]
+    assert np.exp(likelihoods) == pytest.approx(expected, abs=0.006)
+    assert np.exp(likelihoods).sum() == pytest.approx(1.0, abs=0.01)
+    never = rows.head(1).assign(group="a", flag="q")
+    other = rows.head(1).assign(gap=1.5)
+    for strange in (never, other):
+        found = model.log_likelihood(sf.read_table(_write(strange, tmp_path), schema=table.schema))
+        assert found.tolist() == [-np.inf]
+
+
+def _write(frame: pd.DataFrame, folder: Path) -> Path:
+    frame.to_parquet(folder / "rows.parquet", index=False)
+    return folder / "rows.parquet"
+
+
 def test_the_model_says_that_it_holds_real_values(tmp_path: Path) -> None:
     table = as_table(mixed(600), tmp_path)
     sf.CART().fit(table, seed=0).save(tmp_path / "model")
