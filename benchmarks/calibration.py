@@ -288,7 +288,7 @@ class Study:
     leak: Mapping[str, Callable[[float], float]] = field(default_factory=dict)
     scenarios: tuple[Scenario, ...] = (*CLEAN, *LEAKY)
     n: int = 1_000
-    repetitions: int = 400
+    repetitions: int = 200
     settings: Mapping[str, Any] = field(default_factory=lambda: {"repeats": 40})
 
     def truth(self, name: str, scenario: Scenario) -> float | None:
@@ -317,13 +317,14 @@ STUDIES = (
         suite=dcr.SUITE,
         null={dcr.ID: 0.5, dcr.ID_ALIGNED: 0.5},
         leak={dcr.ID: nearer_to_members, dcr.ID_ALIGNED: nearer_to_members},
+        repetitions=400,
     ),
     Study(
         suite=singling_out.SUITE,
         null={singling_out.ID: 0.0},
         scenarios=(CLEAN[0], CLEAN[2], LEAKY[2]),
     ),
-    Study(suite=linkability.SUITE, null={linkability.ID: 0.0}),
+    Study(suite=linkability.SUITE, null={linkability.ID: 0.0}, repetitions=400),
     Study(
         suite=domias.SUITE,
         null={domias.ID_KNN: 0.5, domias.ID_CLASSIFIER: 0.5, epsilon_audit.ID: 0.0},
