@@ -40,6 +40,7 @@ from synthfactory.evaluation.intervals import wilson
 from synthfactory.evaluation.measurement import rounded
 from synthfactory.evaluation.privacy import (
     attribute_inference,
+    authenticity,
     dcr,
     domias,
     epsilon_audit,
@@ -257,7 +258,8 @@ LEAKY = (
 )
 WHOLE = Scenario(name="1 % copies, whole Adult", people="whole adult", share=0.01)
 
-Truth = Callable[[Scenario], float | None]
+# The truth is not known: intervals must cover what all repetitions give on average.
+OWN_MEAN = math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,8 +317,14 @@ STUDIES = (
     ),
     Study(
         suite=dcr.SUITE,
-        null={dcr.ID: 0.5, dcr.ID_ALIGNED: 0.5},
-        leak={dcr.ID: nearer_to_members, dcr.ID_ALIGNED: nearer_to_members},
+        null=dict.fromkeys((dcr.ID, dcr.ID_ALIGNED, dcr.ID_RATIO), 0.5),
+        leak=dict.fromkeys((dcr.ID, dcr.ID_ALIGNED, dcr.ID_RATIO), nearer_to_members),
+        repetitions=400,
+    ),
+    Study(
+        suite=authenticity.SUITE,
+        null={authenticity.ID: OWN_MEAN},
+        scenarios=CLEAN,
         repetitions=400,
     ),
     Study(
@@ -412,7 +420,11 @@ def make(block: Block, folder: Path) -> float:
                 "lcb": item.lcb,
                 "ucb": item.ucb,
                 "n": item.n,
-                "alarm": (item.lcb > item.baseline) if item.baseline is not None else None,
+                "alarm": (
+                    item.lcb > item.baseline
+                    if item.baseline is not None and item.better == "lower"
+                    else None
+                ),
             }
             for item in found.measurements
         }
@@ -433,14 +445,16 @@ def summarise(study: Study, scenario: Scenario, kept: Sequence[Mapping[str, Any]
         values = [item["values"][name] for item in kept if name in item["values"]]
         if not values:
             continue
+        estimates = np.array([value["estimate"] for value in values])
         truth = study.truth(name, scenario)
+        if truth is not None and math.isnan(truth):
+            truth = float(estimates.mean())
         covered = (
             None
             if truth is None
             else sum(value["lcb"] <= truth <= value["ucb"] for value in values)
         )
-        alarms = sum(bool(value["alarm"]) for value in values)
-        estimates = np.array([value["estimate"] for value in values])
+        rang = [value["alarm"] for value in values if value["alarm"] is not None]
         rows.append(
             {
                 "id": name,
@@ -456,7 +470,7 @@ def summarise(study: Study, scenario: Scenario, kept: Sequence[Mapping[str, Any]
                     np.mean([(value["ucb"] - value["lcb"]) / 2 for value in values])
                 ),
                 "coverage": None if covered is None else _share(covered, len(values)),
-                "alarms": _share(alarms, len(values)),
+                "alarms": _share(sum(rang), len(rang)) if rang else None,
             }
         )
     return rows
@@ -571,7 +585,9 @@ def _coverage_table(rows: Sequence[Mapping[str, Any]], aims: Any, clean: bool) -
             f"{row['mean_half_width']:.4f}",
             _percent(row["coverage"], row["coverage"]["share"] >= aims["coverage"]),
         ]
-        if clean:
+        if clean and row["alarms"] is None:
+            words.append("no alarm")
+        elif clean:
             words.append(_percent(row["alarms"], row["alarms"]["share"] <= aims["alarms"]))
         lines.append("| " + " | ".join(words) + " |")
     return "\n".join(lines)
