@@ -7,7 +7,7 @@ Three stages, each kept in FOLDER, so that a repeated command goes on where it w
 1. *make*: each generator learns Adult's training rows and draws as many synthetic rows.  SDV's
    CTGAN needs ``pip install 'synthfactory[sdv]'``; ``--sdv-python`` names the interpreter of
    another environment that has it.
-2. *judge*: every suite judges every synthetic table.  What was judged is kept for as long as the
+2. *judge*: every attack, and what says how useful the rows are, judges every synthetic table.  What was judged is kept for as long as the
    suite's source files are the same, and judged again when they change.  ``--shadows 16`` adds the
    membership attack by shadow models, for those of the generators whose fit takes less than
    a minute.
@@ -47,6 +47,13 @@ MADE = "made.json"
 SEED = 0
 STAGES = ("make", "judge", "write")
 MAX_SHADOW_FIT_S = 60
+# How useful the rows are, beside how much they leak.
+CONTEXT = (
+    "fidelity.column_shapes",
+    "fidelity.pair_trends",
+    "fidelity.two_sample_auc",
+    "utility.retained",
+)
 
 
 def specs() -> dict[str, Generator]:
@@ -111,11 +118,21 @@ def _make_elsewhere(name: str, folder: Path, *, threads: int, sdv_python: str | 
     subprocess.run(words, check=True, env={**os.environ, "PYTHONPATH": str(HOME.parent)})
 
 
-def judge(name: str, folder: Path, *, threads: int, shadows: int) -> None:
-    """Let every suite judge a generator's rows; what is kept and still holds is not repeated."""
+def judging(name: str, folder: Path, shadows: int) -> tuple[Evaluation, list[Suite]]:
+    """The evaluation of a generator, and its suites that the table shows."""
     evaluation = Evaluation(controls=False, shadows=_shadows_of(name, folder, shadows))
+    return evaluation, [
+        suite
+        for suite in evaluation.suites
+        if any(id_.startswith("privacy.") or id_ in CONTEXT for id_ in suite.ids)
+    ]
+
+
+def judge(name: str, folder: Path, *, threads: int, shadows: int) -> None:
+    """Let the suites judge a generator's rows; what is kept and still holds is not repeated."""
+    evaluation, suites = judging(name, folder, shadows)
     key = {"rows": digest_file(folder / name / ROWS), "seed": SEED, "shadows": evaluation.shadows}
-    wanted = [suite for suite in evaluation.suites if not _is_judged(name, folder, suite, key)]
+    wanted = [suite for suite in suites if not _is_judged(name, folder, suite, key)]
     if not wanted:
         return
     evidence = _evidence(name, folder, evaluation, threads)
@@ -173,8 +190,8 @@ def collect(names: Sequence[str], folder: Path, shadows: int) -> dict[str, Any]:
     """Everything that is kept, by generator."""
     tables = {}
     for name in names:
-        evaluation = Evaluation(controls=False, shadows=_shadows_of(name, folder, shadows))
-        judged = [read_json(_judged(name, folder, suite)) for suite in evaluation.suites]
+        _, suites = judging(name, folder, shadows)
+        judged = [read_json(_judged(name, folder, suite)) for suite in suites]
         tables[name] = {
             "made": read_json(folder / name / MADE),
             "judged_s": round(sum(each["seconds"] for each in judged), 1),
@@ -215,13 +232,6 @@ WHY = """
 An attack that raises no alarm about these three proves no more than that: this attack, with so many
 people, found nothing.
 """
-
-CONTEXT = (
-    "fidelity.column_shapes",
-    "fidelity.pair_trends",
-    "fidelity.two_sample_auc",
-    "utility.retained",
-)
 
 
 def page(found: Mapping[str, Any]) -> str:
