@@ -7,10 +7,10 @@ Three stages, each kept in FOLDER, so that a repeated command goes on where it w
 1. *make*: each generator learns Adult's training rows and draws as many synthetic rows.  SDV's
    CTGAN needs ``pip install 'synthfactory[sdv]'``; ``--sdv-python`` names the interpreter of
    another environment that has it.
-2. *judge*: every attack, and what says how useful the rows are, judges every synthetic table.  What was judged is kept for as long as the
-   suite's source files are the same, and judged again when they change.  ``--shadows 16`` adds the
-   membership attack by shadow models, for those of the generators whose fit takes less than
-   a minute.
+2. *judge*: every attack, and what says how useful the rows are, judges every synthetic table.  What
+   was judged is kept for as long as the suite's source files are the same, and judged again when
+   they change.  ``--shadows 16`` adds the membership attack by shadow models for the generators
+   that a laptop can train seventeen times.
 3. *write*: ``benchmarks/results/leak_table.json`` and ``docs/leak-table.md``.
 """
 
@@ -46,7 +46,7 @@ MODEL = "model"
 MADE = "made.json"
 SEED = 0
 STAGES = ("make", "judge", "write")
-MAX_SHADOW_FIT_S = 60
+SHADOWED = ("bootstrap", "cart", "tvae", "independent")
 # How useful the rows are, beside how much they leak.
 CONTEXT = (
     "fidelity.column_shapes",
@@ -118,9 +118,9 @@ def _make_elsewhere(name: str, folder: Path, *, threads: int, sdv_python: str | 
     subprocess.run(words, check=True, env={**os.environ, "PYTHONPATH": str(HOME.parent)})
 
 
-def judging(name: str, folder: Path, shadows: int) -> tuple[Evaluation, list[Suite]]:
+def judging(name: str, shadows: int) -> tuple[Evaluation, list[Suite]]:
     """The evaluation of a generator, and its suites that the table shows."""
-    evaluation = Evaluation(controls=False, shadows=_shadows_of(name, folder, shadows))
+    evaluation = Evaluation(controls=False, shadows=shadows if name in SHADOWED else 0)
     return evaluation, [
         suite
         for suite in evaluation.suites
@@ -130,7 +130,7 @@ def judging(name: str, folder: Path, shadows: int) -> tuple[Evaluation, list[Sui
 
 def judge(name: str, folder: Path, *, threads: int, shadows: int) -> None:
     """Let the suites judge a generator's rows; what is kept and still holds is not repeated."""
-    evaluation, suites = judging(name, folder, shadows)
+    evaluation, suites = judging(name, shadows)
     key = {"rows": digest_file(folder / name / ROWS), "seed": SEED, "shadows": evaluation.shadows}
     wanted = [suite for suite in suites if not _is_judged(name, folder, suite, key)]
     if not wanted:
@@ -147,11 +147,6 @@ def judge(name: str, folder: Path, *, threads: int, shadows: int) -> None:
         }
         write_json(_judged(name, folder, suite), content)
         print(name, suite.name, content["seconds"], flush=True)
-
-
-def _shadows_of(name: str, folder: Path, shadows: int) -> int:
-    quick = read_json(folder / name / MADE)["fit_s"] < MAX_SHADOW_FIT_S
-    return shadows if quick and not name.startswith("sdv_") else 0
 
 
 def _evidence(name: str, folder: Path, evaluation: Evaluation, threads: int) -> Evidence:
@@ -190,7 +185,7 @@ def collect(names: Sequence[str], folder: Path, shadows: int) -> dict[str, Any]:
     """Everything that is kept, by generator."""
     tables = {}
     for name in names:
-        _, suites = judging(name, folder, shadows)
+        _, suites = judging(name, shadows)
         judged = [read_json(_judged(name, folder, suite)) for suite in suites]
         tables[name] = {
             "made": read_json(folder / name / MADE),
