@@ -34,8 +34,8 @@ import yaml
 from sources import digest_of
 
 from synthfactory.artifacts import read_json, write_atomic, write_json
-from synthfactory.evaluation.evaluate import conclude, work
-from synthfactory.evaluation.evidence import Evidence, shuffled, take
+from synthfactory.evaluation import Evidence, conclude, measure
+from synthfactory.evaluation.evidence import shuffled, take
 from synthfactory.evaluation.intervals import wilson
 from synthfactory.evaluation.measurement import rounded
 from synthfactory.evaluation.privacy import (
@@ -413,7 +413,7 @@ def make(block: Block, folder: Path) -> float:
     made = []
     for repetition in range(block.number * BLOCK, (block.number + 1) * BLOCK):
         evidence = scenario.evidence(repetition, study)
-        found = conclude(evidence, [study.suite], work(evidence, [study.suite]))
+        found = conclude(evidence, [study.suite], measure(evidence, [study.suite]))
         values = {
             item.id: {
                 "estimate": item.estimate,

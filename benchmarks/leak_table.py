@@ -31,8 +31,7 @@ from sources import digest_of
 
 import synthfactory as sf
 from synthfactory.artifacts import digest_file, read_json, write_atomic, write_json
-from synthfactory.evaluation.evaluate import Evaluation, conclude, work
-from synthfactory.evaluation.evidence import Evidence
+from synthfactory.evaluation import Evaluation, Evidence, conclude, measure
 from synthfactory.evaluation.suite import Suite
 from synthfactory.generators import Generator
 from synthfactory.shadowing import Shadow, ShadowTrainer
@@ -138,7 +137,7 @@ def judge(name: str, folder: Path, *, threads: int, shadows: int) -> None:
     evidence = _evidence(name, folder, evaluation, threads)
     for suite in wanted:
         began_s = time.monotonic()
-        found = conclude(evidence, [suite], work(evidence, [suite]))
+        found = conclude(evidence, [suite], measure(evidence, [suite]))
         content: dict[str, Any] = {
             "key": _key_of(suite, key),
             "seconds": round(time.monotonic() - began_s, 1),
