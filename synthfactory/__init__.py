@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from synthfactory.evaluation import Evaluation as Evaluation
     from synthfactory.evaluation import Findings as Findings
     from synthfactory.evaluation import Measurement as Measurement
+    from synthfactory.generators import CART as CART
     from synthfactory.generators import CTGAN as CTGAN
     from synthfactory.generators import SDVCTGAN as SDVCTGAN
     from synthfactory.generators import SDVTVAE as SDVTVAE
@@ -45,6 +46,7 @@ _HOME = {
     "generators": (
         "CTGAN",
         "TVAE",
+        "CART",
         "Independent",
         "Bootstrap",
         "SDVCTGAN",

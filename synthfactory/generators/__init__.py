@@ -10,6 +10,8 @@ from synthfactory.generators.base import Generator as Generator
 from synthfactory.generators.base import Model as Model
 from synthfactory.generators.base import Progress as Progress
 from synthfactory.generators.base import check_conditions as check_conditions
+from synthfactory.generators.cart import CART as CART
+from synthfactory.generators.cart import CARTModel
 from synthfactory.generators.ctgan import CTGAN as CTGAN
 from synthfactory.generators.ctgan import CTGANModel
 from synthfactory.generators.exchange import from_ctgan as from_ctgan
@@ -32,7 +34,7 @@ from synthfactory.generators.vault import VaultModel
 
 _MODELS: dict[str, type[Model]] = {
     model.kind: model
-    for model in (CTGANModel, TVAEModel, IndependentModel, BootstrapModel, VaultModel)
+    for model in (CTGANModel, TVAEModel, CARTModel, IndependentModel, BootstrapModel, VaultModel)
 }
 
 

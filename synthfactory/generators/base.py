@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from synthfactory.errors import OrderError, TrainingError, did_you_mean
+from synthfactory.errors import OrderError, ShortfallWarning, TrainingError, did_you_mean
 from synthfactory.tables import Column, Schema, Table
 
 MODEL_FILE = "model.json"
 RANGE = ".."
+SHORTFALLS = ("error", "warn")
+MAX_DRAWS_PER_ROW = 1_000
 LATENT_SAMPLES = 64
 
 Floats = npt.NDArray[np.float64]
@@ -138,8 +141,8 @@ class Model(abc.ABC):
         threads
             Processor threads of neural models; None for all.  They do not change the rows.
         shortfall
-            What a neural model does when a thousand draws for each row did not give enough rows
-            that meet the conditions: ``error``, or ``warn`` and return those that were found.
+            What a model that draws again until rows meet the conditions does when a thousand draws
+            for each row were not enough: ``error``, or ``warn`` and return those that were found.
 
         Raises
         ------
@@ -333,3 +336,35 @@ def check_count(n_rows: int) -> None:
     """
     if not isinstance(n_rows, (int, np.integer)) or isinstance(n_rows, bool) or n_rows < 0:
         raise OrderError(f"n_rows: expected a whole number of at least 0, got {n_rows!r}.")
+
+
+def check_shortfall(shortfall: str) -> None:
+    """Refuse an unknown way to deal with too few rows.
+
+    Raises
+    ------
+    OrderError
+        With what was expected and what came.
+    """
+    if shortfall not in SHORTFALLS:
+        raise OrderError(f"shortfall: expected error or warn, got {shortfall!r}.")
+
+
+def fall_short(found: int, n_rows: int, n_drawn: int, shortfall: str) -> None:
+    """Say that too few rows met the conditions.
+
+    Raises
+    ------
+    OrderError
+        Unless ``shortfall`` is ``warn``.
+    """
+    message = (
+        f"Only {found} of {n_rows} rows met the conditions after {n_drawn:,} draws; "
+        "the model gives such rows too rarely."
+    )
+    if shortfall == "error":
+        raise OrderError(
+            f"{message} Ask for fewer rows, drop a condition, or take what there is with "
+            "shortfall='warn'."
+        )
+    warnings.warn(message, ShortfallWarning, stacklevel=4)

@@ -11,7 +11,6 @@ import abc
 import concurrent.futures
 import math
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +19,15 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from synthfactory.errors import OrderError, ShortfallWarning
-from synthfactory.generators.base import Model, check_conditions, check_count, read_range
+from synthfactory.generators.base import (
+    MAX_DRAWS_PER_ROW,
+    Model,
+    check_conditions,
+    check_count,
+    check_shortfall,
+    fall_short,
+    read_range,
+)
 from synthfactory.generators.layout import Layout
 from synthfactory.generators.networks import Shapes
 from synthfactory.generators.precision import using_precision
@@ -34,11 +40,9 @@ from synthfactory.tables import Encoder, Schema, Table
 MAX_BATCH = 4_096
 MIN_BATCH = 512
 MAX_NUMBERS = 2**25
-MAX_DRAWS_PER_ROW = 1_000
 MAX_ROUND = 64
 MAX_LOOP = 128
 PIECE = 2**15
-SHORTFALLS = ("error", "warn")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,8 +159,7 @@ class NeuralModel(Model):
     ) -> Table:
         """Draw rows; see `Model.sample`."""
         check_count(n_rows)
-        if shortfall not in SHORTFALLS:
-            raise OrderError(f"shortfall: expected error or warn, got {shortfall!r}.")
+        check_shortfall(shortfall)
         wanted = Wanted.of(self.schema, conditions)
         address = derive(seed, "sample", shard)
         # A fit at lower precision is sampled at full precision all the same.
@@ -209,16 +212,7 @@ class NeuralModel(Model):
                     found += len(rows)
                 done = numbers.stop
         if found < n_rows:
-            message = (
-                f"Only {found} of {n_rows} rows met the conditions after {done * size:,} draws; "
-                "the model gives such rows too rarely."
-            )
-            if shortfall == "error":
-                raise OrderError(
-                    f"{message} Ask for fewer rows, drop a condition, or take what there is with "
-                    "shortfall='warn'."
-                )
-            warnings.warn(message, ShortfallWarning, stacklevel=3)
+            fall_short(found, n_rows, done * size, shortfall)
         if not kept:
             return batch_of_none(self.layout)
         return Rows.cat(kept)[:n_rows]

@@ -15,7 +15,7 @@ import synthfactory as sf
 from synthfactory.errors import OrderError, ReleaseError, ShortfallWarning, TrainingError
 from synthfactory.generators import Generator, Progress
 
-OURS = [SMALL_GAN, SMALL_VAE, sf.Independent(), sf.Bootstrap()]
+OURS = [SMALL_GAN, SMALL_VAE, sf.CART(), sf.Independent(), sf.Bootstrap()]
 NEURAL = [SMALL_GAN, SMALL_VAE]
 BY_NAME = pytest.mark.parametrize("spec", OURS, ids=lambda spec: spec.name)
 NEURAL_BY_NAME = pytest.mark.parametrize("spec", NEURAL, ids=lambda spec: spec.name)
@@ -117,7 +117,7 @@ def test_a_bootstrap_model_says_that_it_holds_rows(table: sf.Table, tmp_path: Pa
     assert json.loads((tmp_path / "model.json").read_bytes())["contains_training_rows"] is True
 
 
-@pytest.mark.parametrize("spec", [*NEURAL, sf.Bootstrap()], ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", [*NEURAL, sf.CART(), sf.Bootstrap()], ids=lambda spec: spec.name)
 def test_changed_files_are_refused(spec: Generator, table: sf.Table, tmp_path: Path) -> None:
     spec.fit(table, seed=0, threads=1).save(tmp_path)
     (path,) = (
@@ -204,7 +204,9 @@ def test_ranges_are_met(spec: Generator, table: sf.Table) -> None:
             model.sample(5, seed=1, conditions={"gain": wrong})
 
 
-@pytest.mark.parametrize("spec", [sf.Independent(), sf.Bootstrap()], ids=lambda spec: spec.name)
+@pytest.mark.parametrize(
+    "spec", [sf.CART(), sf.Independent(), sf.Bootstrap()], ids=lambda spec: spec.name
+)
 def test_floors_take_no_ranges(spec: Generator, table: sf.Table) -> None:
     with pytest.raises(OrderError, match="not on 'size'"):
         spec.fit(table, seed=0).sample(5, seed=1, conditions={"size": 3})
