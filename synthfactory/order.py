@@ -82,7 +82,7 @@ def as_plain(value: Any) -> Any:
             return value.to_dict()
         kind = type(value)
         public = f"{'.'.join(kind.__module__.split('.')[:2])}.{kind.__qualname__}"
-        skipped = {"path"} if isinstance(value, Dataset) else set()
+        skipped = {Dataset: {"path"}, Evaluation: {"population"}}.get(kind, set())
         return {"_target_": public} | {
             item.name: as_plain(getattr(value, item.name))
             for item in dataclasses.fields(value)

@@ -127,6 +127,7 @@ class Run:
                 "order": order.to_dict(),
                 "table": table_digest,
                 "schema": schema_digest,
+                "population": order.evaluation.population_digest,
                 "version": __version__,
             }
         ).removeprefix("sha256:")

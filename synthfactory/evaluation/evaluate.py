@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from synthfactory import artifacts
 from synthfactory.errors import EvaluationError, OrderError
 from synthfactory.evaluation import controls, protocol
 from synthfactory.evaluation.evidence import Evidence, ShadowModel, Trainer
 from synthfactory.evaluation.fidelity import pairs, shapes, two_sample
 from synthfactory.evaluation.measurement import Findings
-from synthfactory.evaluation.privacy import attribute_inference, dcr, exact_match
+from synthfactory.evaluation.privacy import (
+    attribute_inference,
+    dcr,
+    exact_match,
+    k_map,
+    linkability,
+    singling_out,
+)
 from synthfactory.evaluation.suite import Found, Suite
 from synthfactory.evaluation.utility import tstr
 from synthfactory.tables import Table
@@ -23,7 +32,10 @@ SUITES: tuple[Suite, ...] = (
     two_sample.SUITE,
     exact_match.SUITE,
     dcr.SUITE,
+    singling_out.SUITE,
+    linkability.SUITE,
     attribute_inference.SUITE,
+    k_map.SUITE,
     tstr.SUITE,
 )
 
@@ -53,6 +65,9 @@ class Evaluation:
         People whose membership the shadow models test, at most.
     controls
         Whether the instrument is checked with planted leaks; without it nothing is certified.
+    population
+        A CSV or Parquet file with the quasi-identifiers of everybody among whom a person could be
+        looked for, for the k-map; None where there is no such file.
 
     Raises
     ------
@@ -67,6 +82,7 @@ class Evaluation:
     shadows: int = 0
     targets: int = 1_000
     controls: bool = True
+    population: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.confidence, float) or not 0.5 < self.confidence < 1:
@@ -88,6 +104,27 @@ class Evaluation:
             )
         if not isinstance(self.controls, bool):
             raise OrderError(f"evaluation.controls: expected true or false, got {self.controls!r}.")
+        if self.population is not None and not isinstance(self.population, str):
+            raise OrderError(
+                "evaluation.population: expected the path of a table, or null, got "
+                f"{self.population!r}."
+            )
+
+    @property
+    def population_digest(self) -> str | None:
+        """The digest of the population table's file, if there is one.
+
+        Raises
+        ------
+        OrderError
+            When the file does not exist.
+        """
+        if self.population is None:
+            return None
+        path = Path(self.population).expanduser()
+        if not path.is_file():
+            raise OrderError(f"evaluation.population: there is no file {path}.")
+        return artifacts.digest_file(path)
 
     @property
     def suites(self) -> tuple[Suite, ...]:
@@ -122,6 +159,11 @@ class Evaluation:
             targets=self.targets,
             trainer=trainer,
             model=model,
+            population=(
+                None
+                if self.population is None
+                else k_map.read_population(Path(self.population).expanduser(), train.schema)
+            ),
         )
 
     def run(

@@ -84,6 +84,8 @@ class Evidence:
         The judged model; None where only its rows are known.
     tables
         The tables as they were before encoding; None where rows took their place.
+    population
+        The quasi-identifiers of everybody, numeric ones first; None where nobody knows them.
     """
 
     schema: Schema
@@ -102,6 +104,7 @@ class Evidence:
     trainer: Trainer | None = None
     model: ShadowModel | None = None
     tables: Tables | None = None
+    population: Encoded | None = None
 
     @classmethod
     def of(

@@ -1,26 +1,40 @@
-"""Exact nearest neighbours between tables of mixed types, in blocks.
+"""Exact nearest neighbours between tables of mixed types, in one pass over all columns.
 
 The distance is Gower's (1971, https://doi.org/10.2307/2528823), summed over columns: for numbers
 ``|a - b| / scale``, at most 1; for levels 0 or 1; missing against present 1, missing against
 missing 0.  Every column is added in the same order in float32, so that equal rows give exactly
-equal distances and ties are ties.
+equal distances and ties are ties.  Neither threads nor blocks change a single bit of the result.
+
+On processors a compiled loop goes through tiles that stay in the cache (`_kernels`); on a GPU the
+same distances are made of whole-tensor operations.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from synthfactory.errors import EvaluationError
 from synthfactory.tables import Encoded
 
 if TYPE_CHECKING:
     import torch
 
+Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
-BLOCK_PAIRS = 4_000_000
+Integers = npt.NDArray[np.int64]
+Columns = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
+
+MAX_NEAREST = 64
+QUERIES_AT_ONCE = 64
+GPU_PAIRS = 1 << 26
+LARGEST = 1e37
+FAR = np.float32(3e38)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,7 +48,7 @@ class Points:
         return len(self.codes)
 
 
-def scales(real: Encoded) -> npt.NDArray[np.float64]:
+def scales(real: Encoded) -> Floats:
     """**Shape** (n_numeric,): the spread of each number, between its 5 % and 95 % quantiles."""
     found = np.ones(real.numbers.shape[1])
     for place in range(real.numbers.shape[1]):
@@ -47,9 +61,31 @@ def scales(real: Encoded) -> npt.NDArray[np.float64]:
     return found
 
 
-def by_scale(rows: Encoded, spread: npt.NDArray[np.float64]) -> Points:
-    """Points whose numbers are divided by their spread."""
-    return Points(numbers=_mark_missing(rows.numbers / spread), codes=rows.codes)
+def centres(real: Encoded) -> Floats:
+    """**Shape** (n_numeric,): a number near the middle of each column; 0 where all are missing."""
+    found = np.zeros(real.numbers.shape[1])
+    for place in range(real.numbers.shape[1]):
+        values = real.numbers[:, place]
+        values = values[~np.isnan(values)]
+        if len(values):
+            found[place] = np.partition(values, len(values) // 2)[len(values) // 2]
+    return found
+
+
+def by_scale(rows: Encoded, spread: Floats, centre: Floats | float = 0.0) -> Points:
+    """Points whose numbers are divided by their spread.
+
+    Parameters
+    ----------
+    rows
+        The rows.
+    spread
+        From `scales`.
+    centre
+        From `centres`, the same for all tables that are compared.  Distances do not depend on it,
+        but float32 keeps seven digits only: dates, say, lose their hours without it.
+    """
+    return Points(numbers=_mark_missing((rows.numbers - centre) / spread), codes=rows.codes)
 
 
 def by_rank(rows: Encoded) -> Points:
@@ -71,52 +107,182 @@ def part(points: Points, first: int, last: int) -> Points:
 
 
 def nearest(
-    queries: Points, references: Points, *, threads: int
-) -> tuple[Floats32, npt.NDArray[np.int64]]:
+    queries: Points, references: Points, *, threads: int, device: str = "cpu"
+) -> tuple[Floats32, Integers]:
     """Distance to, and number of, the nearest reference of every query.
 
     Returns
     -------
     distances, numbers
         **Shape** (n_queries,) each; the first of several equally near references.
+
+    Raises
+    ------
+    EvaluationError
+        When there is no reference.
     """
+    distances, numbers = nearest_k(queries, references, 1, threads=threads, device=device)
+    return distances[:, 0], numbers[:, 0]
+
+
+def nearest_k(
+    queries: Points,
+    references: Points,
+    k: int,
+    *,
+    threads: int,
+    device: str = "cpu",
+    exclude_self: bool = False,
+) -> tuple[Floats32, Integers]:
+    """Distances to, and numbers of, the ``k`` nearest references of every query.
+
+    Parameters
+    ----------
+    queries, references
+        Points of the same columns.
+    k
+        How many; 1 to 64.
+    threads
+        Processor threads.
+    device
+        ``cpu``, or ``cuda`` with or without a number.
+    exclude_self
+        Queries are the references, and no row is its own neighbour.
+
+    Returns
+    -------
+    distances, numbers
+        **Shape** (n_queries, k) each, ascending; of equally near references the first come first.
+
+    Raises
+    ------
+    EvaluationError
+        When there are fewer than ``k`` references.
+    """
+    if not 1 <= k <= MAX_NEAREST:
+        raise EvaluationError(f"Expected 1 to {MAX_NEAREST} nearest neighbours, got k={k}.")
+    if len(references) - exclude_self < k:
+        raise EvaluationError(
+            f"Expected at least {k} other rows to find the {k} nearest among, got "
+            f"{len(references) - exclude_self}; use a larger table."
+        )
+    if exclude_self and len(queries) != len(references):
+        raise EvaluationError(
+            f"exclude_self: expected the references as queries, got {len(queries)} queries and "
+            f"{len(references)} references."
+        )
+    if device == "cpu":
+        return _compiled(queries, references, k, threads, exclude_self)
+    return _tensors(queries, references, k, device, exclude_self)
+
+
+def _compiled(
+    queries: Points, references: Points, k: int, threads: int, exclude_self: bool
+) -> tuple[Floats32, Integers]:
+    from synthfactory.evaluation import _kernels
+
+    narrow, wide = _narrow_and_wide(queries, references, _kernels.MAX_NARROW)
+    ours = _columns(queries, narrow, wide)
+    theirs = [_tiled(found, _kernels.TILE) for found in _columns(references, narrow, wide)]
+    distances = np.empty((len(queries), k), dtype=np.float32)
+    numbers = np.empty((len(queries), k), dtype=np.int64)
+
+    def search(block: slice) -> None:
+        own = block.start if exclude_self else -1
+        mine = [columns[block] for columns in ours]
+        _kernels.search(distances[block], numbers[block], len(references), own, *mine, *theirs)
+
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        for _ in pool.map(search, _blocks(len(queries), QUERIES_AT_ONCE)):
+            pass
+    return distances, numbers
+
+
+def _blocks(n_rows: int, size: int) -> Iterator[slice]:
+    return (slice(first, min(first + size, n_rows)) for first in range(0, n_rows, size))
+
+
+def _narrow_and_wide(queries: Points, references: Points, most: int) -> tuple[list[int], list[int]]:
+    """Places of the codes that fit into a byte, at most so many, and of the others."""
+    narrow: list[int] = []
+    wide: list[int] = []
+    for place in range(queries.codes.shape[1]):
+        both = (queries.codes[:, place], references.codes[:, place])
+        fits = all(len(c) == 0 or (c.min() >= 0 and c.max() <= 255) for c in both)
+        (narrow if fits and len(narrow) < most else wide).append(place)
+    return narrow, wide
+
+
+def _columns(points: Points, narrow: list[int], wide: list[int]) -> Columns:
+    """Narrow codes, wide codes and finite numbers, **shape** (n_rows, n_columns) each."""
+    return (
+        points.codes[:, narrow].astype(np.uint8, order="C"),
+        points.codes[:, wide].astype(np.int32, order="C"),
+        _finite(points.numbers),
+    )
+
+
+def _tiled(columns: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    """**Shape** (n_tiles, n_columns, size): the last tile is filled up with the last row."""
+    n_tiles = -(-len(columns) // size)
+    places = np.minimum(np.arange(n_tiles * size), len(columns) - 1)
+    tiles = columns[places].reshape(n_tiles, size, columns.shape[1])
+    return np.ascontiguousarray(tiles.transpose(0, 2, 1))
+
+
+def _tensors(
+    queries: Points, references: Points, k: int, device: str, exclude_self: bool
+) -> tuple[Floats32, Integers]:
+    """The same with whole-tensor operations on ``device``, in blocks of queries and references."""
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        ours, theirs = _columns(queries), _columns(references)
-        block = min(len(queries), max(1, BLOCK_PAIRS // max(len(references), 1)))
-        distances = torch.empty(len(queries))
-        numbers = torch.empty(len(queries), dtype=torch.int64)
-        # Buffers are kept: fresh ones for every column cost more in page faults than the sums.
-        totals = torch.empty(block, len(references))
-        gaps = torch.empty(block, len(references))
-        differ = torch.empty(block, len(references), dtype=torch.bool)
-        for first in range(0, len(queries), block):
-            n_rows = min(block, len(queries) - first)
-            total, gap, other = totals[:n_rows].zero_(), gaps[:n_rows], differ[:n_rows]
-            for mine, theirs_all in zip(ours, theirs, strict=True):
-                a, b = mine[first : first + n_rows, None], theirs_all[None, :]
-                if mine.dtype.is_floating_point:
-                    # -inf - -inf is NaN: both missing, distance 0; one missing: infinite, so 1.
-                    torch.sub(a, b, out=gap)
-                    total += gap.abs_().nan_to_num_(nan=0.0).clamp_(max=1.0)
-                else:
-                    total += torch.ne(a, b, out=other)
-            distances[first : first + n_rows], numbers[first : first + n_rows] = total.min(dim=1)
-        return distances.numpy(), numbers.numpy()
-    finally:
-        torch.set_num_threads(before)
+    ours, theirs = _to_device(queries, device), _to_device(references, device)
+    side = max(int(GPU_PAIRS**0.5), k)
+    found = [torch.empty(0, k, dtype=torch.int64, device=device)]
+    for block in _blocks(len(queries), side):
+        # A distance and its reference's number in one integer: its order is the neighbours' order.
+        best = torch.empty(block.stop - block.start, 0, dtype=torch.int64, device=device)
+        for others in _blocks(len(references), side):
+            places = torch.arange(others.start, others.stop, device=device)
+            total = torch.zeros(len(best), len(places), device=device)
+            sums = _add(total, [c[block] for c in ours], [c[others] for c in theirs])
+            keys = (sums.view(torch.int32).to(torch.int64) << 32) | places
+            if exclude_self:
+                rows = torch.arange(block.start, block.stop, device=device)
+                keys.masked_fill_(rows[:, None] == places, torch.iinfo(torch.int64).max)
+            near = keys.topk(min(k, keys.shape[1]), dim=1, largest=False).values
+            best = torch.cat([best, near], dim=1).sort(dim=1).values[:, :k]
+        found.append(best)
+    keys_QK = torch.cat(found).cpu()
+    distances = (keys_QK >> 32).to(torch.int32).view(torch.float32)
+    return distances.numpy(), (keys_QK & 0xFFFFFFFF).numpy()
 
 
-def _columns(points: Points) -> list[torch.Tensor]:
+def _add(total: torch.Tensor, ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> torch.Tensor:
+    """Add every column's difference or gap to ``total``, **shape** (n_queries, n_references)."""
+    for mine, other in zip(ours, theirs, strict=True):
+        a, b = mine[:, None], other[None, :]
+        if mine.dtype.is_floating_point:
+            total += (b - a).abs_().clamp_(max=1.0)
+        else:
+            total += a != b
+    return total
+
+
+def _to_device(points: Points, device: str) -> list[torch.Tensor]:
+    """Codes, then finite numbers: a tensor for each column, in the order of the compiled loop."""
     import torch
 
-    numbers = torch.from_numpy(np.ascontiguousarray(points.numbers.T))
-    codes = torch.from_numpy(np.ascontiguousarray(points.codes.T))
-    return [*numbers, *codes]
+    columns = (*points.codes.T, *_finite(points.numbers).T)
+    return [torch.from_numpy(np.array(column)).to(device) for column in columns]
 
 
-def _mark_missing(numbers: npt.NDArray[np.float64]) -> Floats32:
-    return np.where(np.isnan(numbers), -np.inf, numbers).astype(np.float32)
+def _finite(numbers: Floats32) -> Floats32:
+    """`FAR` where missing: as far as can be from every number, and no distance from itself."""
+    return np.where(np.isneginf(numbers), FAR, numbers).astype(np.float32, order="C")
+
+
+def _mark_missing(numbers: Floats) -> Floats32:
+    """Float32 numbers, -inf where missing; what float32 cannot hold is as far away as it can be."""
+    held = np.clip(numbers, -LARGEST, LARGEST)
+    return np.where(np.isnan(numbers), -np.inf, held).astype(np.float32)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from synthfactory.evaluation.evidence import Evidence
+from synthfactory.evaluation.privacy import k_map
 from synthfactory.evaluation.privacy.exact_match import row_numbers
 
 
@@ -36,4 +37,5 @@ def describe(evidence: Evidence) -> dict[str, Any]:
         "attacks": evidence.attacks,
         "shadows": evidence.shadows,
         "confidence": evidence.confidence,
+        "not_assessed": {} if evidence.population is not None else {k_map.ID: k_map.NOT_ASSESSED},
     }

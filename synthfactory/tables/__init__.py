@@ -12,6 +12,7 @@ from synthfactory.tables.parquet import bits_per_row as bits_per_row
 from synthfactory.tables.parquet import parquet_settings as parquet_settings
 from synthfactory.tables.pseudonyms import check_room as check_room
 from synthfactory.tables.quality import quality_report as quality_report
+from synthfactory.tables.read import read_columns as read_columns
 from synthfactory.tables.read import read_table as read_table
 from synthfactory.tables.schema import Column as Column
 from synthfactory.tables.schema import Schema as Schema

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import dataclasses
 import gzip
 import io
 from collections.abc import Mapping, Sequence
@@ -14,9 +15,9 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from synthfactory.errors import TableError
+from synthfactory.errors import SchemaError, TableError
 from synthfactory.tables.infer import MISSING_VALUES, Raw, conform, infer_schema
-from synthfactory.tables.schema import Schema
+from synthfactory.tables.schema import Column, Schema
 from synthfactory.tables.table import Table
 
 MIN_ROWS = 30
@@ -80,6 +81,53 @@ def read_table(
             "version of so few people cannot be told from the people."
         )
     return conform(raw, inferred)
+
+
+def read_columns(path: str | Path, columns: Sequence[Column]) -> Table:
+    """Some columns of a file that holds other people than the table whose columns these are.
+
+    Parameters
+    ----------
+    path
+        The file; its other columns are left alone.
+    columns
+        How to read it.  Further levels than the declared ones may occur, and missing values.
+
+    Returns
+    -------
+    Table
+        Its schema lists the declared levels first, then the further ones.
+
+    Raises
+    ------
+    TableError
+        When the file cannot be read.
+    SchemaError
+        When a column is absent or does not fit.
+    """
+    raw = read_raw(Path(path))
+    names = [column.name for column in columns]
+    absent = sorted(set(names) - set(raw.data.column_names))
+    if absent:
+        raise SchemaError(
+            f"{path} has no column {absent}; expected all of {names}. Its columns are "
+            f"{raw.data.column_names}."
+        )
+    some = dataclasses.replace(raw, data=raw.data.select(names))
+    return conform(some, Schema(columns=tuple(_with_levels(some, column) for column in columns)))
+
+
+def _with_levels(raw: Raw, column: Column) -> Column:
+    if not column.is_discrete or column.kind == "boolean":
+        return dataclasses.replace(column, nullable=True)
+    try:
+        values = raw.column(column.name).cast(pa.type_for_alias(column.dtype))
+    except pa.ArrowException:  # `conform` says what is wrong with the values
+        return dataclasses.replace(column, nullable=True)
+    further = set(values.drop_null().unique().to_pylist()) - set(column.categories)
+    return dataclasses.replace(
+        column, nullable=True, categories=(*column.categories, *sorted(further))
+    )
 
 
 def read_raw(path: Path, missing_values: Sequence[str] = MISSING_VALUES) -> Raw:
