@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from synthfactory.errors import EvaluationError
 from synthfactory.seeds import derive, numpy_stream
-from synthfactory.tables import Encoded, Encoder, Schema, Table
+from synthfactory.tables import Encoded, Encoder, Schema, Table, entity_numbers
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -44,6 +44,16 @@ class ShadowModel(Protocol):
 
 class Trainer(Protocol):
     """Trains models like the judged one on other rows."""
+
+    @property
+    def at_once(self) -> int:
+        """How many models it trains best together; the same on all machines of a run."""
+        ...
+
+    @property
+    def claim(self) -> tuple[float, float] | None:
+        """Epsilon and delta of the differential privacy that is claimed; None for no claim."""
+        ...
 
     def fit(self, parts: Sequence[Encoded], seeds: Sequence[int]) -> Sequence[ShadowModel]:
         """A model for each part, with its own seed; equally large parts may train together."""
@@ -150,16 +160,29 @@ class Evidence:
         return tuple(column.name for column in (*self.schema.numeric, *self.schema.discrete))
 
     @functools.cached_property
+    def member_places(self) -> Codes:
+        """**Shape** (n_members,): which train rows the members are."""
+        n = min(len(self.train), len(self.control))
+        return np.sort(self.stream("members").permutation(len(self.train))[:n])
+
+    @functools.cached_property
     def members(self) -> Encoded:
         """A sample of train rows, as many as control rows: attacks compare equal sizes."""
-        n = min(len(self.train), len(self.control))
-        picked = self.stream("members").permutation(len(self.train))[:n]
-        return take(self.train, np.sort(picked))
+        return take(self.train, self.member_places)
 
     @functools.cached_property
     def strangers(self) -> Encoded:
         """Control rows, as many as members."""
         return take(self.control, np.arange(len(self.members)))
+
+    def persons(self, part: str) -> Codes:
+        """**Shape** (n_rows,): a number for the person behind each row of ``train`` or ``control``.
+
+        Rows of one entity get one number, where an entity is declared and the tables are known.
+        """
+        if self.schema.entity is None or self.tables is None:
+            return np.arange(len(getattr(self, part)))
+        return entity_numbers(getattr(self.tables, part))
 
     @property
     def reference(self) -> Encoded:

@@ -63,6 +63,20 @@ def wilson(successes: float, n: int, confidence: float) -> Interval:
     )
 
 
+def clopper_pearson(successes: int, n: int, confidence: float) -> Interval:
+    """Clopper and Pearson's exact interval of a proportion.
+
+    Clopper and Pearson 1934, https://doi.org/10.1093/biomet/26.4.404.
+
+    >>> tuple(round(bound, 3) for bound in clopper_pearson(0, 10, 0.95))
+    (0.0, 0.0, 0.308)
+    """
+    tail = (1 - confidence) / 2
+    low = 0.0 if successes == 0 else float(stats.beta.ppf(tail, successes, n - successes + 1))
+    high = 1.0 if successes == n else float(stats.beta.isf(tail, successes + 1, n - successes))
+    return Interval(successes / n, low, high)
+
+
 def newcombe(a: float, n_a: int, b: float, n_b: int, confidence: float) -> Interval:
     """Interval of the difference ``a / n_a - b / n_b`` of independent proportions.
 

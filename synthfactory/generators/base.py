@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from synthfactory.errors import OrderError, TrainingError, did_you_mean
 from synthfactory.tables import Column, Schema, Table
 
 MODEL_FILE = "model.json"
 RANGE = ".."
+LATENT_SAMPLES = 64
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +146,29 @@ class Model(abc.ABC):
         OrderError
             When a condition names no discrete column or no level of it, or cannot be met.
         """
+
+    def log_likelihood(
+        self, table: Table, *, seed: int, samples: int = LATENT_SAMPLES
+    ) -> Floats | None:
+        """How probable each row is under the model; None when the model cannot tell.
+
+        Parameters
+        ----------
+        table
+            Rows of the model's schema; identifiers are not looked at.
+        seed
+            Root of the chance of estimates.
+        samples
+            Draws of the latent point for each row, where there is one.
+
+        Returns
+        -------
+        Floats
+            **Shape** (n_rows,): natural logarithms of probabilities of what would be written (see
+            `synthfactory.generators.likelihood`), exact or a lower bound; models of one schema are
+            comparable.
+        """
+        return None
 
     @abc.abstractmethod
     def save(self, path: str | Path) -> None:

@@ -6,29 +6,36 @@ training rows: it looks perfect and leaks everything, on purpose.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from synthfactory.artifacts import digest_bytes, write_atomic
 from synthfactory.errors import OrderError
 from synthfactory.generators.base import (
+    LATENT_SAMPLES,
     Callback,
+    Floats,
     Generator,
     Model,
     check_conditions,
     check_count,
     check_learnable,
 )
+from synthfactory.generators.likelihood import CellLikelihood
 from synthfactory.generators.modes import ColumnModes, fit_modes
 from synthfactory.generators.store import check_digest, save_document
 from synthfactory.seeds import derive, numpy_stream
 from synthfactory.tables import Encoded, Encoder, Schema, Table, read_table
+from synthfactory.tables.split import row_keys
 
 ROWS_FILE = "training-rows.parquet"
+SIGMA = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +110,7 @@ class IndependentModel(Model):
         numbers = np.empty((n_rows, len(self._modes)))
         for place, column in enumerate(self._modes):
             modes = _draw(self._mode_counts[place], n_rows, chance)
-            scalars = np.clip(chance.standard_normal(n_rows) / 4.0, -1.0, 1.0)
+            scalars = np.clip(SIGMA * chance.standard_normal(n_rows), -1.0, 1.0)
             numbers[:, place] = column.decode(scalars, modes)
         codes = np.empty((n_rows, len(self._level_counts)), dtype=np.int32)
         for place, (level, counts) in enumerate(
@@ -117,6 +124,21 @@ class IndependentModel(Model):
             seed=derive(seed, "identifiers"),
             first_row=first_row,
         )
+
+    def log_likelihood(
+        self, table: Table, *, seed: int = 0, samples: int = LATENT_SAMPLES
+    ) -> Floats:
+        """Exact; see `Model.log_likelihood`."""
+        encoder = Encoder(self.schema)
+        encoded = encoder.encode(table)
+        total = np.zeros(len(encoded))
+        for place, column in enumerate(encoder.numeric):
+            cell = CellLikelihood(self._modes[place], encoded.numbers[:, place], column)
+            logs = torch.from_numpy(_log_shares(self._mode_counts[place])).unsqueeze(1)
+            total += cell.log(logs, torch.zeros(()), torch.tensor(SIGMA)).numpy()
+        for place, counts in enumerate(self._level_counts):
+            total += _log_shares(counts)[encoded.codes[:, place]]
+        return total
 
     def save(self, path: str | Path) -> None:
         """Write the parameters; see `Model.save`."""
@@ -142,6 +164,13 @@ class IndependentModel(Model):
             tuple(np.asarray(counts) for counts in document["mode_counts"]),
             tuple(np.asarray(counts) for counts in document["level_counts"]),
         )
+
+
+def _log_shares(counts: np.ndarray[Any, Any], total: int | None = None) -> Floats:
+    """Logarithms of the shares of the total, -inf where there are none."""
+    with np.errstate(divide="ignore"):
+        logs: Floats = np.log(counts / (counts.sum() if total is None else total))
+    return logs
 
 
 def _draw(
@@ -214,6 +243,14 @@ class BootstrapModel(Model):
             seed=derive(seed, "identifiers"),
             first_row=first_row,
         )
+
+    def log_likelihood(
+        self, table: Table, *, seed: int = 0, samples: int = LATENT_SAMPLES
+    ) -> Floats:
+        """Exact: each row's share of the training rows; see `Model.log_likelihood`."""
+        names = [column.name for column in self.schema.columns if column.kind != "identifier"]
+        counts = Counter(row_keys(self._rows, names))
+        return _log_shares(np.array([counts[key] for key in row_keys(table, names)]), len(self._rows))
 
     def save(self, path: str | Path) -> None:
         """Write the rows beside a document that says what they are; see `Model.save`."""

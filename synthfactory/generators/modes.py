@@ -62,13 +62,15 @@ class ColumnModes:
         """Number of modes of all three sorts."""
         return len(self.means) + len(self.spikes) + self.nullable
 
-    def encode(self, values: Floats, chance: np.random.Generator) -> tuple[Floats, Codes]:
+    def encode(self, values: Floats, chance: np.random.Generator | None) -> tuple[Floats, Codes]:
         """Scalars and modes of ``values``; a Gaussian is drawn by its responsibility.
 
         Parameters
         ----------
         values
             **Shape** (n_rows,), NaN where missing.
+        chance
+            What draws; None for the most responsible Gaussian.
 
         Returns
         -------
@@ -84,7 +86,7 @@ class ColumnModes:
             plain &= ~hit
         if plain.any():
             x = values[plain]
-            picked = self._draw_gaussian(x, chance)
+            picked = self._pick_gaussian(x, chance)
             modes[plain] = picked
             scaled = (x - self.means[picked]) / (SPREAD * self.stds[picked])
             scalars[plain] = np.clip(scaled, -CLIP, CLIP)
@@ -103,8 +105,10 @@ class ColumnModes:
         reaches = np.concatenate([SPREAD * self.stds, np.zeros(len(centres) - len(self.stds))])
         return centres, reaches
 
-    def _draw_gaussian(self, x: Floats, chance: np.random.Generator) -> Codes:
+    def _pick_gaussian(self, x: Floats, chance: np.random.Generator | None) -> Codes:
         logs = _log_densities(x, self.weights, self.means, self.stds)
+        if chance is None:
+            return np.argmax(logs, axis=1)
         # The largest of log-density plus Gumbel noise is a draw by responsibility.
         picked: Codes = np.argmax(logs + chance.gumbel(size=logs.shape), axis=1)
         return picked

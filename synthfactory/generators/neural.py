@@ -208,8 +208,7 @@ class NeuralGenerator(Generator):
             trainer = self._trainer([representation], Deck([few], cpu), [seed], cpu)
             trainer.restore({**trainer.tensors, **weights})
             model: Any = trainer.finish(0, rows)
-        there = {name: value.to(device) for name, value in model.weights.items()}
-        return type(model)(self, model.representation, there)
+        return model.to(device)
 
     def _trainer(
         self,

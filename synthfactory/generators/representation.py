@@ -69,13 +69,16 @@ class Representation:
         """Levels of each discrete column, the missing state included."""
         return [len(counts) for counts in self.level_counts]
 
-    def encode(self, table: Table, *, seed: int) -> Rows:
-        """The rows of a table; the mode of a value is drawn once, by responsibility."""
+    def encode(self, table: Table, *, seed: int | None) -> Rows:
+        """The rows of a table; the mode of a value is drawn once, by responsibility.
+
+        Without a seed it is the most responsible one.
+        """
         encoded = Encoder(self.schema).encode(table)
         scalars = np.zeros((len(encoded), self.n_numeric), dtype=np.float32)
         codes = np.zeros((len(encoded), len(self.span_sizes)), dtype=np.int64)
         for place, column in enumerate(self.modes):
-            chance = numpy_stream(seed, "modes", place)
+            chance = None if seed is None else numpy_stream(seed, "modes", place)
             scalars[:, place], codes[:, place] = column.encode(encoded.numbers[:, place], chance)
         codes[:, self.n_numeric :] = encoded.codes
         return Rows(scalars_BM=torch.from_numpy(scalars), codes_BS=torch.from_numpy(codes))

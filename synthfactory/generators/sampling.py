@@ -223,23 +223,42 @@ class NeuralModel(Model):
             return batch_of_none(self.layout)
         return Rows.cat(kept)[:n_rows]
 
+    def to(self, device: torch.device) -> Self:
+        """The same model with its weights on another device."""
+        there = {name: value.to(device) for name, value in self.weights.items()}
+        return type(self)(self.spec, self.representation, there)
+
     def save(self, path: str | Path) -> None:
         """Write weights and parameters; see `Model.save`."""
+        self._save(Path(path), {}, {})
+
+    def _save(self, path: Path, more: Mapping[str, Any], further: Mapping[str, Tensor]) -> None:
+        """Write the model, with more in its document and further weights."""
         document = {
             "kind": self.kind,
             "spec": self.spec.hyperparameters(),
             "representation": self.representation.to_dict(),
+            **more,
         }
-        save_weights(Path(path), document, self.weights)
+        save_weights(path, document, {**self.weights, **further})
 
     @classmethod
     def load(cls, path: Path, document: Mapping[str, Any]) -> Self:
         """The inverse of `save`."""
+        return cls._load(path, document, {})[0]
+
+    @classmethod
+    def _load(
+        cls, path: Path, document: Mapping[str, Any], further: Shapes
+    ) -> tuple[Self, dict[str, Tensor]]:
+        """The model, and its further weights of these shapes."""
         spec = cls.spec_class(**document["spec"])
         representation = Representation.from_dict(document["representation"])
         empty = cls.__new__(cls)
         empty.spec, empty.layout = spec, Layout.of([representation])
-        return cls(spec, representation, load_weights(path, document, empty.shapes))
+        weights = load_weights(path, document, {**empty.shapes, **further})
+        apart = {name: weights.pop(name) for name in further}
+        return cls(spec, representation, weights), apart
 
 
 def _round(n_rows: int, found: int, done: int, size: int, wanted: Wanted) -> int:

@@ -17,32 +17,43 @@ Legend: K members, B batch rows, M numeric columns, W width of the logits, Z lat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from synthfactory.generators.base import expect_number, expect_widths
+from synthfactory.generators.base import (
+    LATENT_SAMPLES,
+    Floats,
+    expect_number,
+    expect_widths,
+)
 from synthfactory.generators.calibration import calibrate
 from synthfactory.generators.drawing import Batches, Deck
 from synthfactory.generators.features import Features, Heads
 from synthfactory.generators.flat import Adam, Flat
 from synthfactory.generators.layout import Layout
+from synthfactory.generators.likelihood import CellLikelihood
 from synthfactory.generators.networks import Perceptron, Shapes
 from synthfactory.generators.neural import NeuralGenerator, NeuralTrainer
 from synthfactory.generators.noise import Noise, block_of, normal
 from synthfactory.generators.peers import ALONE, Peers
-from synthfactory.generators.precision import matrix_dtype
+from synthfactory.generators.precision import matrix_dtype, using_precision
 from synthfactory.generators.representation import Representation, Rows
 from synthfactory.generators.sampling import NeuralModel, Wanted
-from synthfactory.generators.training import part_of
-from synthfactory.generators.variational import Latent, Likelihood
+from synthfactory.generators.training import part_of, using_threads
+from synthfactory.generators.variational import LOG_VARIANCE_RANGE, Latent, Likelihood
 from synthfactory.seeds import torch_stream
+from synthfactory.tables import Encoder, Table
 
 SIGMA = 0.1
 SIGMA_RANGE = (0.01, 1.0)
+MAX_NUMBERS = 2**22
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +104,12 @@ def _decoder(spec: TVAE, layout: Layout) -> Perceptron:
     )
 
 
+def _encoder(spec: TVAE, layout: Layout) -> Perceptron:
+    return Perceptron(
+        "encoder", layout.feature_width, spec.encoder_dims, 2 * spec.embedding_dim, out_bias=True
+    )
+
+
 def _decoder_shapes(spec: TVAE, layout: Layout) -> Shapes:
     heads = Heads(layout, torch.device("cpu"))
     return {**_decoder(spec, layout).shapes, **heads.shapes, "sigma": (layout.n_numeric,)}
@@ -117,13 +134,7 @@ class TVAETrainer(NeuralTrainer):
         self._representations, self._seeds, self._peers = representations, seeds, peers
         self._features = Features(layout, device)
         self._heads = Heads(layout, device)
-        self._encoder = Perceptron(
-            "encoder",
-            layout.feature_width,
-            spec.encoder_dims,
-            2 * spec.embedding_dim,
-            out_bias=True,
-        )
+        self._encoder = _encoder(spec, layout)
         self._decoder = _decoder(spec, layout)
         n_members = layout.n_members
         self.flat = Flat(
@@ -233,35 +244,57 @@ class TVAETrainer(NeuralTrainer):
         logits = self._layout.placement(member).to(device)
         last = f"decoder.{len(self._spec.decoder_dims)}.weight"
         own = {last: features, "head.bias": logits}
+        value = dict(self.flat.member(member))
         weights = {
-            name: value[own[name]] if name in own else value.clone()
-            for name, value in self.flat.member(member)
-            if name in _decoder_shapes(self._spec, layout)
+            name: value[name][own[name]] if name in own else value[name].clone()
+            for name in _decoder_shapes(self._spec, layout)
         }
+        encoder = {name: value[name].clone() for name in self._encoder.shapes}
+        encoder["encoder.0.weight"] = value["encoder.0.weight"][:, features]
         representation = self._representations[member]
-        model = TVAEModel(self._spec, representation, weights)
+        model = TVAEModel(self._spec, representation, weights, encoder)
         if not self._spec.calibrate:
             return model
         stream = torch_stream(self._seeds[member], "calibration", device=device)
         rows = self._deck.of_member(member) if rows is None else rows
         weights, representation = calibrate(model, representation, rows, stream)
-        return TVAEModel(self._spec, representation, weights)
+        return TVAEModel(self._spec, representation, weights, encoder)
 
 
 TVAE.trainer = TVAETrainer
 
 
 class TVAEModel(NeuralModel):
-    """A fitted TVAE: the decoder's weights and the modes."""
+    """A fitted TVAE: the decoder's weights and the modes, and the encoder's, where it is known.
+
+    The encoder draws no rows: it says at which latent points to look for a row's likelihood.
+    """
 
     kind: ClassVar[str] = "tvae"
     spec_class: ClassVar[type] = TVAE
 
     spec: TVAE
 
+    def __init__(
+        self,
+        spec: TVAE,
+        representation: Representation,
+        weights: Mapping[str, Tensor],
+        encoder: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        super().__init__(spec, representation, weights)
+        self.encoder = None if encoder is None else dict(encoder)
+
     def _prepare(self) -> None:
         self._decoder = _decoder(self.spec, self.layout)
         self._heads = Heads(self.layout, self.weights["head.bias"].device)
+
+    def to(self, device: torch.device) -> TVAEModel:
+        """See `NeuralModel.to`."""
+        moved = super().to(device)
+        if self.encoder is not None:
+            moved.encoder = {name: value.to(device) for name, value in self.encoder.items()}
+        return moved
 
     @property
     def shapes(self) -> Shapes:
@@ -283,6 +316,96 @@ class TVAEModel(NeuralModel):
         return torch.addcmul(means_MB, noise_MB, self.weights["sigma"].unsqueeze(1)).clamp_(
             -1.0, 1.0
         )
+
+    @torch.no_grad()
+    def log_likelihood(
+        self, table: Table, *, seed: int, samples: int = LATENT_SAMPLES
+    ) -> Floats | None:
+        """The importance-weighted lower bound; see `Model.log_likelihood`.
+
+        Burda, Grosse, Salakhutdinov 2016, arXiv 1509.00519, equation 8: ``log 1/K sum_k p(x, z_k)
+        / q(z_k | x)`` with z_k from the encoder; on average it grows with K to the likelihood
+        itself.  All rows are judged at the same normal numbers, so that a row's value does not
+        depend on its neighbours.
+        """
+        if self.encoder is None:
+            return None
+        device = self.weights["head.bias"].device
+        noise_ZK = normal((self.spec.embedding_dim, samples), torch_stream(seed, "likelihood"))
+        step = max(1, MAX_NUMBERS // (samples * self.layout.width))
+        with using_threads(1), using_precision("auto", device):
+            parts = [
+                self._bound(table.take(range(start, min(start + step, len(table)))), noise_ZK)
+                for start in range(0, len(table), step)
+            ]
+        return np.concatenate(parts) if parts else np.empty(0)
+
+    def _bound(self, table: Table, noise_ZK: Tensor) -> Floats:
+        device = self.weights["head.bias"].device
+        n_rows, n_samples = len(table), noise_ZK.shape[1]
+        mean_ZB, log_variance_ZB = self._encode(table)
+        deviation_ZB = (0.5 * log_variance_ZB).exp()
+        noise_ZKB = noise_ZK.to(device).unsqueeze(2)
+        points_ZKB = mean_ZB.unsqueeze(1) + noise_ZKB * deviation_ZB.unsqueeze(1)
+        # The normalising constants of prior and encoder cancel.
+        prior_KB = -0.5 * points_ZKB.double().square().sum(dim=0)
+        proposal_KB = -0.5 * (
+            noise_ZKB.double().square().sum(dim=0) + log_variance_ZB.double().sum(dim=0)
+        )
+        logits_WKB = self.logits(points_ZKB.flatten(1)).unflatten(1, (n_samples, n_rows)).cpu()
+        likelihood_KB = self._log_probability(table, logits_WKB)
+        log_ratio_KB = likelihood_KB + (prior_KB - proposal_KB).cpu()
+        bound: Floats = (torch.logsumexp(log_ratio_KB, dim=0) - math.log(n_samples)).numpy()
+        return bound
+
+    def _encode(self, table: Table) -> tuple[Tensor, Tensor]:
+        """**Shape** (Z, B) each: mean and logarithm of the variance of the latent point."""
+        assert self.encoder is not None
+        device = self.weights["head.bias"].device
+        rows = self.representation.encode(table, seed=None)
+        features = torch.zeros(1, self.layout.feature_width, len(table), device=device)
+        codes, scalars = (
+            part.t().unsqueeze(0).to(device) for part in (rows.codes_BS, rows.scalars_BM)
+        )
+        Features(self.layout, device).of_rows(codes, scalars, features)
+        encoded = _encoder(self.spec, self.layout).apply(self.encoder, features[0])
+        mean_ZB, log_variance_ZB = encoded.chunk(2)
+        return mean_ZB, log_variance_ZB.clamp(*LOG_VARIANCE_RANGE)
+
+    def _log_probability(self, table: Table, logits_WKB: Tensor) -> Tensor:
+        """**Shape** (K, B): of what would be written, given the latent points."""
+        layout, sigma = self.layout, self.weights["sigma"].cpu().double()
+        encoder = Encoder(self.schema)
+        encoded = encoder.encode(table)
+        total = torch.zeros(logits_WKB.shape[1:], dtype=torch.float64)
+        for span, (start, size) in enumerate(zip(layout.starts, layout.sizes, strict=True)):
+            logs = torch.log_softmax(logits_WKB[start : start + size].double(), dim=0)
+            if span < layout.n_numeric:
+                cell = CellLikelihood(
+                    self.representation.modes[span],
+                    encoded.numbers[:, span],
+                    encoder.numeric[span],
+                )
+                mean_KB = torch.tanh(logits_WKB[span].double())
+                total += cell.log(logs, mean_KB, sigma[span])
+            else:
+                codes = torch.from_numpy(encoded.codes[:, span - layout.n_numeric]).long()
+                total += logs.gather(0, codes.expand(1, *logs.shape[1:])).squeeze(0)
+        return total
+
+    def save(self, path: str | Path) -> None:
+        """See `Model.save`."""
+        self._save(Path(path), {"encoder": self.encoder is not None}, self.encoder or {})
+
+    @classmethod
+    def load(cls, path: Path, document: Mapping[str, Any]) -> TVAEModel:
+        """The inverse of `save`."""
+        spec = TVAE(**document["spec"])
+        layout = Layout.of([Representation.from_dict(document["representation"])])
+        shapes = _encoder(spec, layout).shapes if document.get("encoder") else {}
+        model, encoder = cls._load(path, document, shapes)
+        model.encoder = encoder or None
+        return model
 
     def to_ctgan(self) -> Any:
         """This model as a ``ctgan.TVAE``; see `synthfactory.generators.exchange.to_ctgan`."""

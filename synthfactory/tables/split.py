@@ -64,7 +64,7 @@ class Split:
         TableError
             When a part would hold fewer than 10 rows.
         """
-        groups = _groups(table)
+        groups = entity_numbers(table)
         order = numpy_stream(seed, "split").permutation(groups.max() + 1)
         rank = np.empty_like(order)
         rank[order] = np.arange(len(order))
@@ -110,7 +110,7 @@ def split_report(parts: Parts) -> dict[str, Any]:
     return report
 
 
-def _groups(table: Table) -> npt.NDArray[np.int64]:
+def entity_numbers(table: Table) -> npt.NDArray[np.int64]:
     """**Shape** (n_rows,): the number of each row's entity; a row without one is alone."""
     if table.schema.entity is None:
         return np.arange(table.n_rows)

@@ -6,39 +6,17 @@ Lopez-Paz and Oquab 2017, arXiv 1610.06545, with gradient boosting and out-of-fo
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.model_selection import StratifiedKFold
 
 from synthfactory.evaluation.evidence import Evidence, features, take
 from synthfactory.evaluation.intervals import normal
 from synthfactory.evaluation.learners import boosted_classifier, few_threads
 from synthfactory.evaluation.measurement import Measurement
+from synthfactory.evaluation.roc import auc
 from synthfactory.evaluation.suite import Suite
 from synthfactory.tables import Encoded
 
-Floats = npt.NDArray[np.float64]
 N_FOLDS = 3
-
-
-def auc(positive: Floats, negative: Floats) -> tuple[float, float]:
-    """Area under the ROC curve and its standard error, by placements.
-
-    DeLong et al. 1988, https://doi.org/10.2307/2531595.
-    """
-    ordered_negative, ordered_positive = np.sort(negative), np.sort(positive)
-    wins = _placements(positive, ordered_negative)
-    losses = 1 - _placements(negative, ordered_positive)
-    value = float(wins.mean())
-    variance = wins.var(ddof=1) / len(wins) + losses.var(ddof=1) / len(losses)
-    return value, float(np.sqrt(variance))
-
-
-def _placements(values: Floats, ordered: Floats) -> Floats:
-    """For each value the share of ``ordered`` that is smaller, ties half."""
-    below = np.searchsorted(ordered, values, side="left")
-    up_to = np.searchsorted(ordered, values, side="right")
-    shares: Floats = (below + up_to) / (2 * len(ordered))
-    return shares
 
 
 def told_apart(evidence: Evidence, real: Encoded, other: Encoded) -> tuple[float, float]:

@@ -1,0 +1,276 @@
+"""DOMIAS: are the synthetic rows denser at members than the population explains?
+
+van Breugel, Sun, Qian, van der Schaar 2023, arXiv 2302.12580.  A generator that overfits puts too
+many rows where its training people are.  So a person x is scored by equation 2,
+
+    p_S(x) / p_R(x),
+
+the density of the synthetic rows over that of reference rows, which nobody trained on.  Whoever
+has a higher score is taken for a member; scores of members are compared with those of strangers.
+
+Two forms, because kernel densities fail beyond about ten columns:
+
+- nearest neighbours: the density at x is proportional to ``1 / (n r^d)`` with r the distance to the
+  k-th nearest of n rows, so the logarithm of the ratio is ``d (log r_R - log r_S)`` and a constant;
+  once with numbers by their spread and once by each table's own ranks, which undoes a shift or a
+  stretch of every column.  The worse of both is reported;
+- a classifier that tells synthetic from reference rows: its logit is the logarithm of the ratio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from synthfactory.evaluation.evidence import Evidence, features, take
+from synthfactory.evaluation.intervals import Interval, detectable
+from synthfactory.evaluation.learners import boosted_classifier, few_threads
+from synthfactory.evaluation.measurement import Measurement
+from synthfactory.evaluation.neighbours import (
+    Points,
+    by_rank,
+    by_scale,
+    nearest_k,
+    part,
+    scales,
+)
+from synthfactory.evaluation.privacy import epsilon_audit
+from synthfactory.evaluation.roc import auc, auc_interval, placements, rates
+from synthfactory.evaluation.subgroups import compare, subgroups
+from synthfactory.evaluation.suite import Found, Suite
+from synthfactory.tables import Encoded
+
+Floats = npt.NDArray[np.float64]
+
+ID_KNN = "privacy.domias_knn"
+ID_CLASSIFIER = "privacy.domias_classifier"
+K = 1
+# Below the ratio of any two distances that are above 0 in float32.
+FLOOR = 1e-30
+NEIGHBOURS, CLASSIFIER = "neighbours", "classifier"
+
+
+class Scores(NamedTuple):
+    """**Shape** (n,) each: the scores of members and of strangers."""
+
+    members: Floats
+    strangers: Floats
+
+
+class Judged(NamedTuple):
+    """Scores by attack, for the synthetic rows and for reference rows in their place."""
+
+    synthetic: Mapping[str, Scores]
+    control: Mapping[str, Scores]
+    n_synthetic: int
+    n_reference: int
+
+
+def log_ratio(to_synthetic: Floats, to_reference: Floats, n_columns: int) -> Floats:
+    """**Shape** (n,): ``d (log r_R - log r_S)`` of distances to synthetic and reference rows.
+
+    A distance of 0 counts as `FLOOR`: who equals a synthetic row and no reference row scores
+    higher than anybody who equals none, and who equals rows of both scores 0.
+    """
+    near, far = (np.log(np.maximum(part, FLOOR)) for part in (to_synthetic, to_reference))
+    return n_columns * (far - near)
+
+
+def neighbour_scores(
+    people: Points, synthetic: Points, reference: Points, *, k: int = K, threads: int
+) -> Floats:
+    """**Shape** (n_people,): the logarithm of the ratio of densities, by k-th nearest rows.
+
+    Parameters
+    ----------
+    people
+        Who is scored.
+    synthetic, reference
+        Rows whose densities are compared; their numbers need not be equal.
+    """
+    reach = [
+        nearest_k(people, rows, min(k, len(rows)), threads=threads)[0][:, -1].astype(np.float64)
+        for rows in (synthetic, reference)
+    ]
+    n_columns = people.numbers.shape[1] + people.codes.shape[1]
+    return log_ratio(reach[0], reach[1], n_columns)
+
+
+def by_spread(evidence: Evidence, rows: Encoded, reference: Encoded) -> Scores:
+    """Scores with numbers divided by their spread in the reference."""
+    spread = scales(reference)
+    synthetic, known, members, strangers = (
+        by_scale(table, spread)
+        for table in (rows, reference, evidence.members, evidence.strangers)
+    )
+    return Scores(
+        *(neighbour_scores(people, synthetic, known, threads=evidence.threads)
+          for people in (members, strangers))
+    )  # fmt: skip
+
+
+def by_own_ranks(evidence: Evidence, rows: Encoded, reference: Encoded) -> Scores:
+    """Scores with numbers by rank: real rows among all real rows, synthetic among themselves."""
+    real = (evidence.members, evidence.strangers, reference)
+    ranked = by_rank(
+        Encoded(
+            numbers=np.vstack([table.numbers for table in real]),
+            codes=np.vstack([table.codes for table in real]),
+        )
+    )
+    ends = np.cumsum([0, *map(len, real)])
+    members, strangers, known = (
+        part(ranked, first, last) for first, last in zip(ends[:-1], ends[1:], strict=True)
+    )
+    synthetic = by_rank(rows)
+    return Scores(
+        *(neighbour_scores(people, synthetic, known, threads=evidence.threads)
+          for people in (members, strangers))
+    )  # fmt: skip
+
+
+def by_classifier(evidence: Evidence, rows: Encoded, reference: Encoded) -> Scores:
+    """The logit of gradient boosting that tells equally many synthetic and reference rows apart."""
+    n = min(len(rows), len(reference), evidence.max_rows)
+    chance = evidence.stream("domias: rows of the classifier")
+    sides = [take(table, chance.permutation(len(table))[:n]) for table in (rows, reference)]
+    matrices = [features(table, None, evidence.schema) for table in sides]
+    judge = boosted_classifier(matrices[0][1], evidence.integer("domias: classifier"))
+    with few_threads(evidence.threads):
+        judge.fit(np.vstack([matrix for matrix, _ in matrices]), np.repeat([1, 0], n))
+        scores = [
+            np.asarray(judge.decision_function(features(people, None, evidence.schema)[0]), float)
+            for people in (evidence.members, evidence.strangers)
+        ]
+    return Scores(*scores)
+
+
+FORMS = {
+    NEIGHBOURS: {"numbers by spread": by_spread, "numbers by rank": by_own_ranks},
+    CLASSIFIER: {"gradient boosting": by_classifier},
+}
+
+
+def halves(evidence: Evidence) -> tuple[Encoded, Encoded]:
+    """The reference, divided by chance: rows in the place of synthetic ones, and a reference."""
+    order = evidence.stream("domias: halves").permutation(len(evidence.reference))
+    middle = len(order) // 2
+    return (
+        take(evidence.reference, np.sort(order[:middle])),
+        take(evidence.reference, np.sort(order[middle:])),
+    )
+
+
+def work(evidence: Evidence, piece: str) -> Judged:
+    """The scores of one form, and those of the control."""
+    rows, others = halves(evidence)
+    forms = FORMS[piece]
+    n_synthetic, n_reference = len(evidence.synthetic), len(evidence.reference)
+    if piece == CLASSIFIER:
+        n_synthetic = n_reference = min(n_synthetic, n_reference, evidence.max_rows)
+    return Judged(
+        synthetic={
+            name: form(evidence, evidence.synthetic, evidence.reference)
+            for name, form in forms.items()
+        },
+        control={name: form(evidence, rows, others) for name, form in forms.items()},
+        n_synthetic=n_synthetic,
+        n_reference=n_reference,
+    )
+
+
+def area(evidence: Evidence, scores: Scores, confidence: float) -> tuple[Interval, float]:
+    """Interval and error of the area under the ROC curve; rows of one person count together."""
+    groups: dict[str, Any] = {}
+    if evidence.schema.entity is not None:
+        groups = {
+            "positive_groups": evidence.persons("train")[evidence.member_places],
+            "negative_groups": evidence.persons("control")[: len(evidence.strangers)],
+        }
+    value, error = auc(scores.members, scores.strangers, **groups)
+    return auc_interval(value, error, len(scores.strangers), confidence)
+
+
+def measurement(evidence: Evidence, name: str, judged: Judged, method: str) -> Measurement:
+    """The form with the highest upper bound, its interval widened for the number of forms."""
+    confidence = 1 - (1 - evidence.confidence) / len(judged.synthetic)
+    found = {form: area(evidence, scores, confidence) for form, scores in judged.synthetic.items()}
+    worst = max(found, key=lambda form: found[form][0].ucb)
+    interval, error = found[worst]
+    members, strangers = judged.synthetic[worst]
+    groups = subgroups(evidence, evidence.members, evidence.strangers)
+    return Measurement(
+        id=name,
+        family="privacy",
+        estimate=interval.estimate,
+        lcb=interval.lcb,
+        ucb=interval.ucb,
+        n=len(members) + len(strangers),
+        baseline=0.5,
+        control=area(evidence, judged.control[worst], confidence)[0].estimate,
+        unit="AUC",
+        better="lower",
+        confidence=evidence.confidence,
+        method=method,
+        mde=detectable(error, confidence),
+        details={
+            "worst": worst,
+            "forms": {
+                form: {"auc": each.estimate, "lcb": each.lcb, "ucb": each.ucb}
+                for form, (each, _) in found.items()
+            },
+            **rates(members, strangers, evidence.confidence),
+            "n_members": len(members),
+            "n_strangers": len(strangers),
+            "n_synthetic": judged.n_synthetic,
+            "n_reference": judged.n_reference,
+            "subgroups": compare(
+                groups,
+                placements(members, strangers),
+                placements(strangers, strangers),
+                evidence.confidence,
+            ),
+        },
+    )
+
+
+def conclude(evidence: Evidence, results: Mapping[str, Any]) -> Found:
+    """Both forms, and what their best guesses say about epsilon."""
+    near, told = results[NEIGHBOURS], results[CLASSIFIER]
+    return Found(
+        measurements=[
+            measurement(
+                evidence,
+                ID_KNN,
+                near,
+                f"AUC of d (log r_R - log r_S), r the distance to the nearest (k = {K}) of the "
+                "reference or synthetic rows, members against strangers, DeLong interval; worse "
+                "of numbers by spread and by rank, with Bonferroni",
+            ),
+            measurement(
+                evidence,
+                ID_CLASSIFIER,
+                told,
+                "AUC of the logit of gradient boosting, synthetic against reference rows, members "
+                "against strangers, DeLong interval",
+            ),
+            epsilon_audit.measure(
+                evidence,
+                {**near.synthetic, **told.synthetic},
+                {**near.control, **told.control},
+            ),
+        ]
+    )
+
+
+SUITE = Suite(
+    name="privacy.domias",
+    ids=(ID_KNN, ID_CLASSIFIER, epsilon_audit.ID),
+    pieces=lambda evidence: (NEIGHBOURS, CLASSIFIER),
+    work=work,
+    conclude=conclude,
+    weight=10,
+)
