@@ -24,7 +24,14 @@ import synthfactory as sf
 from synthfactory.evaluation.evidence import Evidence
 from synthfactory.evaluation.fidelity import pairs
 from synthfactory.evaluation.neighbours import by_scale, nearest, scales
-from synthfactory.evaluation.privacy import attribute_inference, dcr, linkability, singling_out
+from synthfactory.evaluation.privacy import (
+    attribute_inference,
+    dcr,
+    domias,
+    linkability,
+    singling_out,
+)
+from synthfactory.evaluation.roc import auc
 
 Frame = pd.DataFrame
 
@@ -586,3 +593,10 @@ def test_distances_see_nothing_in_a_shifted_copy_and_aligned_ones_see_it() -> No
     assert found[dcr.ID].estimate == pytest.approx(0.5, abs=0.02)
     assert distance_attack(seen) == pytest.approx(0.5, abs=0.02)
     assert found[dcr.ID_ALIGNED].lcb > 0.95
+
+
+def test_densities_on_each_tables_own_ranks_tell_who_was_copied_and_shifted() -> None:
+    seen = evidence_of(**shifted_copy())
+    scores = domias.by_own_ranks(seen, seen.synthetic, seen.reference)
+    area, _ = auc(scores.members, scores.strangers)
+    assert area > 0.99
