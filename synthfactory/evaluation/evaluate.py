@@ -12,7 +12,18 @@ from synthfactory import artifacts
 from synthfactory.errors import EvaluationError, OrderError
 from synthfactory.evaluation import controls, protocol
 from synthfactory.evaluation.evidence import Evidence, ShadowModel, Trainer
-from synthfactory.evaluation.fidelity import pairs, shapes, two_sample
+from synthfactory.evaluation.fidelity import (
+    accuracy,
+    correlation,
+    marginals,
+    missing,
+    pairs,
+    rules,
+    shapes,
+    time_order,
+    triples,
+    two_sample,
+)
 from synthfactory.evaluation.measurement import Findings
 from synthfactory.evaluation.privacy import (
     attribute_inference,
@@ -29,6 +40,13 @@ from synthfactory.tables import Table
 SUITES: tuple[Suite, ...] = (
     shapes.SUITE,
     pairs.SUITE,
+    correlation.SUITE,
+    triples.SUITE,
+    accuracy.SUITE,
+    marginals.SUITE,
+    missing.SUITE,
+    rules.SUITE,
+    time_order.SUITE,
     two_sample.SUITE,
     exact_match.SUITE,
     dcr.SUITE,

@@ -3,189 +3,300 @@
 Every pair of columns counts, numbers with numbers, numbers with levels, levels with levels, all on
 bins of the *real* rows.  Two readings of the same joint tables:
 
-- `fidelity.pair_trends`: 1 - total variation distance of the joint table, mean over pairs;
+- `fidelity.pair_trends`: 1 - total variation distance of the joint table, mean over pairs; for two
+  columns of levels, this is the ContingencySimilarity of SDMetrics;
 - `fidelity.association`: which part of the dependence is kept,
   ``1 - sum |V_real - V_synthetic| / sum V_real`` with Cramér's V, bias-corrected (Bergsma 2013,
   https://doi.org/10.1016/j.jkss.2012.10.002).  Columns drawn independently keep about 0.
 
-The first is high for independent columns with the right marginals; the second is not.
+The first is high for independent columns with the right marginals; the second is not.  Bins of each
+table's own would let one outlier spoil a pair and hide a column that is a thousand times too large;
+leaving out pairs without strong dependence would hide dependence that was made up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from synthfactory.errors import EvaluationError
-from synthfactory.evaluation.evidence import Evidence, pairs_of, shuffled
-from synthfactory.evaluation.fidelity.shapes import row_weights
+from synthfactory.evaluation.evidence import Evidence, pairs_of
+from synthfactory.evaluation.fidelity.ceiling import Beside, Stand
+from synthfactory.evaluation.fidelity.influence import Scatter
+from synthfactory.evaluation.fidelity.joint import Binned, Columns, block, blocks, shares
 from synthfactory.evaluation.intervals import normal
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.suite import Found, Suite
+from synthfactory.tables import Encoded
 
 Floats = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.int64]
 MIN_DEPENDENCE = 0.02
 MAX_PAIR_COLUMNS = 60
+N_WORST = 20
+ID_TRENDS = "fidelity.pair_trends"
+ID_ASSOCIATION = "fidelity.association"
 
 
-class JointTables:
-    """The joint table of every pair of columns of one binned table, for any row weights."""
+class Strength(NamedTuple):
+    """Cramér's V of a joint table, and its slope.
 
-    def __init__(self, bins: Codes, sizes: Sequence[int]) -> None:
-        self.n_rows = len(bins)
-        self.sizes = tuple(sizes)
-        self.pairs = pairs_of(len(sizes))
-        self._bins = bins
+    Parameters
+    ----------
+    value
+        0 to 1.
+    slope
+        **Shape** of the table: how V moves with the share of each cell.
+    """
 
-    def __call__(self, weights: Floats | None = None) -> list[Floats]:
-        """A table of shares, **shape** (bins of a, bins of b), for each pair."""
-        total = self.n_rows if weights is None else weights.sum()
-        tables = []
-        for a, b in self.pairs:
-            cells = self._bins[:, a] * self.sizes[b] + self._bins[:, b]
-            n_cells = self.sizes[a] * self.sizes[b]
-            counts = np.bincount(cells, weights, n_cells).astype(np.float64)
-            tables.append(counts.reshape(self.sizes[a], self.sizes[b]) / total)
-        return tables
+    value: float
+    slope: Floats
 
 
-def pair_similarities(real: Sequence[Floats], other: Sequence[Floats]) -> Floats:
-    """**Shape** (n_pairs,): 1 - total variation distance."""
-    return np.array([1 - 0.5 * np.abs(p - q).sum() for p, q in zip(real, other, strict=True)])
+def cramers_v(table: Floats, n_rows: int) -> Strength:
+    """Bias-corrected Cramér's V.
 
-
-def cramers_v(table: Floats, n_rows: int) -> float:
-    """Bias-corrected Cramér's V of a table of shares."""
+    Parameters
+    ----------
+    table
+        **Shape** (bins of a, bins of b): shares of rows.
+    n_rows
+        Rows behind it.
+    """
+    slope = np.zeros_like(table)
     rows, columns = table.sum(axis=1), table.sum(axis=0)
-    table = table[rows > 0][:, columns > 0]
-    rows, columns = rows[rows > 0], columns[columns > 0]
-    n_rows_kept, n_columns_kept = table.shape
-    if min(table.shape) < 2 or n_rows < 3:
-        return 0.0
-    expected = np.outer(rows, columns)
-    phi2 = float(((table - expected) ** 2 / expected).sum())
-    phi2 = max(0.0, phi2 - (n_rows_kept - 1) * (n_columns_kept - 1) / (n_rows - 1))
-    small = min(
-        n_rows_kept - (n_rows_kept - 1) ** 2 / (n_rows - 1),
-        n_columns_kept - (n_columns_kept - 1) ** 2 / (n_rows - 1),
-    )
-    return float(np.sqrt(phi2 / (small - 1))) if small > 1 else 0.0
+    held = np.ix_(rows > 0, columns > 0)
+    inner, rows, columns = table[held], rows[rows > 0], columns[columns > 0]
+    n, m = inner.shape
+    if min(n, m) < 2 or n_rows < 3:
+        return Strength(0.0, slope)
+    degrees = (n - 1) * (m - 1)
+    ratio = inner / np.outer(rows, columns)
+    parts = inner * ratio
+    phi2 = float(parts.sum()) - 1 - degrees / (n_rows - 1)
+    small = min(n - (n - 1) ** 2 / (n_rows - 1), m - (m - 1) ** 2 / (n_rows - 1)) - 1
+    if small <= 0:
+        return Strength(0.0, slope)
+    value = float(np.sqrt(max(phi2, 0.0) / small))
+    # At independence the root has no slope: the scatter of phi2 there says how steep it is.
+    floor = np.sqrt(np.sqrt(2 * degrees) / n_rows / small)
+    moves = 2 * ratio - (parts.sum(axis=1) / rows)[:, None] - (parts.sum(axis=0) / columns)[None, :]
+    slope[held] = moves / (2 * small * max(value, floor))
+    return Strength(min(value, 1.0), slope)
 
 
-def associations(tables: Sequence[Floats], n_rows: int) -> Floats:
+def associations(rows: Binned, pairs: Sequence[Columns]) -> Floats:
     """**Shape** (n_pairs,): strength of dependence of each pair, 0 to 1."""
-    return np.minimum([cramers_v(table, n_rows) for table in tables], 1.0)
+    return np.array([_strength(rows, pair, rows.shares(pair)).value for pair in pairs])
+
+
+def _strength(rows: Binned, pair: Columns, table: Floats) -> Strength:
+    return cramers_v(table.reshape([rows.sizes[column] for column in pair]), rows.n_rows)
 
 
 def kept(real: Floats, other: Floats) -> float:
     """The part of the real dependence that is kept."""
-    # A bootstrap repeat may draw rows without any dependence: the floor keeps it finite.
-    total = max(float(real.sum()), MIN_DEPENDENCE * len(real))
-    return 1 - float(np.abs(real - other).sum()) / total
+    return 1 - float(np.abs(real - other).sum()) / float(real.sum())
 
 
-def measure(evidence: Evidence) -> list[Measurement]:
-    """Both readings.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pairs:
+    """What is known of some pairs.
+
+    Parameters
+    ----------
+    scores, real_strength, strength
+        **Shape** (n_pairs,): similarity of the joint tables, Cramér's V of the real and of the
+        synthetic rows.
+    trend, gap
+        Influences of (real, synthetic) rows on the sum of the scores, and on the sum of
+        ``|V_real - V_synthetic|``.
+    total
+        **Shape** (n_real,): influences on the sum of ``V_real``.
+    beside
+        **Shape** (2, n_pairs): scores and strengths of equally many rows.
+    """
+
+    scores: Floats
+    real_strength: Floats
+    strength: Floats
+    trend: tuple[Floats, Floats]
+    gap: tuple[Floats, Floats]
+    total: Floats
+    beside: Beside
+
+    @classmethod
+    def concat(cls, parts: Sequence[Pairs]) -> Pairs:
+        """Parts with different pairs of the same rows."""
+
+        def joined(name: str) -> Floats:
+            return np.concatenate([getattr(part, name) for part in parts])
+
+        def summed(name: str) -> tuple[Floats, Floats]:
+            sides = zip(*(getattr(part, name) for part in parts), strict=True)
+            real, other = (np.sum(side, axis=0) for side in sides)
+            return real, other
+
+        def beside(kind: str) -> Floats:
+            return np.concatenate([getattr(part.beside, kind) for part in parts], axis=1)
+
+        return cls(
+            scores=joined("scores"),
+            real_strength=joined("real_strength"),
+            strength=joined("strength"),
+            trend=summed("trend"),
+            gap=summed("gap"),
+            total=np.sum([part.total for part in parts], axis=0),
+            beside=Beside(
+                n=parts[0].beside.n,
+                synthetic=beside("synthetic"),
+                control=beside("control"),
+                baseline=beside("baseline"),
+            ),
+        )
+
+
+def compare(real: Binned, other: Binned, pairs: Sequence[Columns]) -> dict[str, Any]:
+    """Scores, strengths and influences of `Pairs`, in one pass over the pairs."""
+    scores, real_strength, strength = (np.empty(len(pairs)) for _ in range(3))
+    trend, gap = (tuple(np.zeros(rows.n_rows) for rows in (real, other)) for _ in range(2))
+    total = np.zeros(real.n_rows)
+    for place, pair in enumerate(pairs):
+        mine, theirs = real.cells(pair), other.cells(pair)
+        p, q = shares(mine, real.n_cells(pair)), shares(theirs, real.n_cells(pair))
+        v, w = _strength(real, pair, p), _strength(other, pair, q)
+        scores[place] = 1 - 0.5 * np.abs(p - q).sum()
+        real_strength[place], strength[place] = v.value, w.value
+        sign, side = 0.5 * np.sign(p - q), np.sign(v.value - w.value)
+        trend[0][:] -= sign[mine]
+        trend[1][:] += sign[theirs]
+        moves = v.slope.ravel()[mine]
+        total += moves
+        gap[0][:] += side * moves
+        gap[1][:] -= side * w.slope.ravel()[theirs]
+    return {
+        "scores": scores, "real_strength": real_strength, "strength": strength,
+        "trend": trend, "gap": gap, "total": total,
+    }  # fmt: skip
+
+
+def work(evidence: Evidence, piece: str) -> Pairs:
+    """Some of the pairs.
 
     Raises
     ------
     EvaluationError
-        When there is one column only, or the real columns do not depend on each other.
+        When there is one column only.
     """
-    if len(evidence.names) < 2:
+    pairs = block(pairs_of(len(evidence.names)), piece)
+    if not pairs:
         raise EvaluationError("A table of one column has no pairs to compare.")
     binning = evidence.binning
-    real_rows = evidence.at_most(evidence.train, "pairs: real rows")
-    rows = evidence.at_most(evidence.synthetic, "pairs: rows")
-    real, other = (JointTables(binning(part), binning.sizes) for part in (real_rows, rows))
-    holdout = JointTables(binning(evidence.control), binning.sizes)
-    lone = shuffled(real_rows, len(rows), evidence.stream("pairs: independent"))
-    independent = JointTables(binning(lone), binning.sizes)
 
-    def similarity(p: list[Floats], q: list[Floats]) -> float:
-        return float(pair_similarities(p, q).mean())
+    def binned(rows: Encoded) -> Binned:
+        return Binned.of(binning(rows), binning.sizes)
 
-    def association(p: list[Floats], q: list[Floats], n_p: int, n_q: int) -> float:
-        return kept(associations(p, n_p), associations(q, n_q))
+    real = binned(evidence.train)
 
-    p, q, h, i = real(), other(), holdout(), independent()
-    v_real, v_other = associations(p, real.n_rows), associations(q, other.n_rows)
-    if v_real.mean() < MIN_DEPENDENCE:
+    def scored(rows: Encoded) -> Floats:
+        other = binned(rows)
+        scores, strengths = [], []
+        for pair in pairs:
+            table = other.shares(pair)
+            scores.append(1 - 0.5 * np.abs(real.shares(pair) - table).sum())
+            strengths.append(_strength(other, pair, table).value)
+        return np.array([scores, strengths])
+
+    return Pairs(
+        **compare(real, binned(evidence.synthetic), pairs),
+        beside=Stand.of(evidence).each(scored),
+    )
+
+
+def trends(evidence: Evidence, found: Pairs) -> Measurement:
+    """`fidelity.pair_trends`."""
+    n_pairs = len(found.scores)
+    error = Scatter(evidence)(found.trend[0] / n_pairs, found.trend[1] / n_pairs)
+    interval = normal(float(found.scores.mean()), error, evidence.confidence)
+    beside = found.beside.map(lambda values: values[0].mean())
+    pairs, names = pairs_of(len(evidence.names)), evidence.names
+    worst = np.argsort(found.scores, kind="stable")[:N_WORST]
+    return Measurement(
+        id=ID_TRENDS,
+        family="fidelity",
+        estimate=interval.estimate,
+        lcb=interval.lcb,
+        ucb=interval.ucb,
+        n=len(evidence.synthetic),
+        baseline=beside.baseline,
+        control=beside.control,
+        unit="similarity",
+        better="higher",
+        confidence=evidence.confidence,
+        method="mean over all pairs of 1 - total variation of joint bins of the real rows",
+        details={
+            "n_pairs": n_pairs,
+            "worst": [
+                {
+                    "columns": [names[column] for column in pairs[place]],
+                    "score": float(found.scores[place]),
+                }
+                for place in worst
+            ],
+            **beside.details,
+        },
+    )
+
+
+def association(evidence: Evidence, found: Pairs) -> Measurement:
+    """`fidelity.association`.
+
+    Raises
+    ------
+    EvaluationError
+        When the real columns do not depend on each other.
+    """
+    real, other = found.real_strength, found.strength
+    if real.mean() < MIN_DEPENDENCE:
         raise EvaluationError(
             "The real columns hardly depend on each other (mean Cramér's V "
-            f"{v_real.mean():.3f}): there is no dependence to keep."
+            f"{real.mean():.3f}): there is no dependence to keep."
         )
-    chance = evidence.stream("pairs: bootstrap")
-    repeats = []
-    for _ in range(max(evidence.repeats // 10, 12)):
-        p_again = real(row_weights(real.n_rows, chance))
-        q_again = other(row_weights(other.n_rows, chance))
-        repeats.append(
-            (
-                similarity(p_again, q_again),
-                association(p_again, q_again, real.n_rows, other.n_rows),
-            )
-        )
-    errors = np.array(repeats).std(axis=0, ddof=1)
-    scores = pair_similarities(p, q)
-    worst = np.argsort(scores, kind="stable")[:20]
-    trends = normal(float(scores.mean()), float(errors[0]), evidence.confidence)
-    dependence = normal(kept(v_real, v_other), float(errors[1]), evidence.confidence)
-    names = evidence.names
-    return [
-        Measurement(
-            id="fidelity.pair_trends",
-            family="fidelity",
-            estimate=trends.estimate,
-            lcb=trends.lcb,
-            ucb=trends.ucb,
-            n=len(rows),
-            baseline=similarity(p, i),
-            control=similarity(p, h),
-            unit="similarity",
-            better="higher",
-            confidence=evidence.confidence,
-            method="mean over all pairs of 1 - total variation of joint bins of the real rows",
-            details={
-                "worst": [
-                    {"columns": [names[a], names[b]], "score": float(scores[place])}
-                    for place in worst
-                    for a, b in [real.pairs[place]]
-                ]
-            },
-        ),
-        Measurement(
-            id="fidelity.association",
-            family="fidelity",
-            estimate=dependence.estimate,
-            lcb=dependence.lcb,
-            ucb=dependence.ucb,
-            n=len(rows),
-            baseline=kept(v_real, associations(i, independent.n_rows)),
-            control=kept(v_real, associations(h, holdout.n_rows)),
-            unit="share kept",
-            better="higher",
-            confidence=evidence.confidence,
-            method="1 - sum |V_real - V_synthetic| / sum V_real, bias-corrected Cramér's V",
-        ),
-    ]
+    total, gap = float(real.sum()), float(np.abs(real - other).sum())
+    error = Scatter(evidence)(
+        found.total * gap / total**2 - found.gap[0] / total, -found.gap[1] / total
+    )
+    interval = normal(kept(real, other), error, evidence.confidence)
+    beside = found.beside.map(lambda values: kept(real, values[1]))
+    return Measurement(
+        id=ID_ASSOCIATION,
+        family="fidelity",
+        estimate=interval.estimate,
+        lcb=interval.lcb,
+        ucb=interval.ucb,
+        n=len(evidence.synthetic),
+        baseline=beside.baseline,
+        control=beside.control,
+        unit="share kept",
+        better="higher",
+        confidence=evidence.confidence,
+        method="1 - sum |V_real - V_synthetic| / sum V_real, bias-corrected Cramér's V",
+        details={"n_pairs": len(real), **beside.details},
+    )
 
 
-def pair_chart(evidence: Evidence) -> dict[str, Any]:
+def pair_chart(evidence: Evidence, found: Pairs) -> dict[str, Any]:
     """Strength of dependence of every pair, real and synthetic."""
     n_columns = min(len(evidence.names), MAX_PAIR_COLUMNS)
-    sizes = evidence.binning.sizes[:n_columns]
     matrices = []
-    for rows in (evidence.train, evidence.synthetic):
-        some = evidence.at_most(rows, "charts: rows")
-        tables = JointTables(evidence.binning(some)[:, :n_columns], sizes)
+    for strengths in (found.real_strength, found.strength):
         matrix = np.eye(n_columns)
-        for (a, b), value in zip(tables.pairs, associations(tables(), len(some)), strict=True):
-            matrix[a, b] = matrix[b, a] = value
+        for (a, b), value in zip(pairs_of(len(evidence.names)), strengths, strict=True):
+            if b < n_columns:
+                matrix[a, b] = matrix[b, a] = value
         matrices.append(matrix.tolist())
     return {
         "columns": list(evidence.names[:n_columns]),
@@ -195,14 +306,39 @@ def pair_chart(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def measure_and_draw(evidence: Evidence) -> Found:
-    """The measurements, with a chart of every pair's dependence."""
-    return Found(measurements=measure(evidence), charts={"pairs": pair_chart(evidence)})
+def pieces(evidence: Evidence) -> list[str]:
+    """Blocks of pairs."""
+    n_rows = len(evidence.train) + len(evidence.synthetic)
+    return blocks(len(pairs_of(len(evidence.names))), n_rows)
 
 
-SUITE = Suite.of(
-    "fidelity.pairs",
-    measure_and_draw,
-    ids=("fidelity.pair_trends", "fidelity.association"),
-    weight=15,
+def conclude(evidence: Evidence, results: Mapping[str, Pairs]) -> Found:
+    """Both readings of all pairs, with a chart of every pair's dependence."""
+    found = Pairs.concat([results[piece] for piece in pieces(evidence)])
+    measurements = [trends(evidence, found)]
+    failures = {}
+    try:
+        measurements.append(association(evidence, found))
+    except EvaluationError as error:
+        failures[ID_ASSOCIATION] = str(error)
+    return Found(
+        measurements=measurements,
+        failures=failures,
+        charts={"pairs": pair_chart(evidence, found)},
+    )
+
+
+def measure(evidence: Evidence) -> Sequence[Measurement]:
+    """Both readings, from all pieces."""
+    results = {piece: work(evidence, piece) for piece in pieces(evidence)}
+    return conclude(evidence, results).measurements
+
+
+SUITE = Suite(
+    name="fidelity.pairs",
+    ids=(ID_TRENDS, ID_ASSOCIATION),
+    pieces=pieces,
+    work=work,
+    conclude=conclude,
+    weight=2,
 )
