@@ -5,6 +5,7 @@ Every test here runs beside the other library (``make parity``).
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -15,6 +16,7 @@ from known_tables import evidence_of
 from other_libraries import library, parity
 
 from synthfactory.evaluation.evidence import Evidence
+from synthfactory.evaluation.fidelity import accuracy, correlation, joint, pairs, shapes
 from synthfactory.evaluation.intervals import clopper_pearson
 from synthfactory.evaluation.neighbours import by_scale, nearest
 from synthfactory.evaluation.privacy import (
@@ -70,6 +72,122 @@ def evidence(frames: dict[str, Frame]) -> Evidence:
     return evidence_of(**frames)
 
 
+# Fidelity: SDMetrics column by column and pair by pair, mostlyai-qa as a whole.
+
+NUMBERS, LEVELS = ["age", "pressure", "income", "visit"], ["region", "smoker", "town"]
+
+
+@parity
+def test_shapes_of_numbers_and_dates_are_those_of_kscomplement(
+    frames: dict[str, Frame], evidence: Evidence
+) -> None:
+    metric = library("sdmetrics.single_column").KSComplement
+    ours = shapes.column_shapes(evidence.train, evidence.synthetic, evidence.schema)
+    for place, name in enumerate(NUMBERS):
+        theirs = metric.compute(frames["train"][name], frames["synthetic"][name])
+        assert ours[place] == pytest.approx(theirs, abs=1e-12)
+    assert ours[: len(NUMBERS)].min() < 0.95
+
+
+@parity
+def test_shapes_of_levels_are_those_of_tvcomplement(
+    frames: dict[str, Frame], evidence: Evidence
+) -> None:
+    metric = library("sdmetrics.single_column").TVComplement
+    ours = shapes.column_shapes(evidence.train, evidence.synthetic, evidence.schema)
+    for place, name in enumerate(LEVELS, start=len(NUMBERS)):
+        theirs = metric.compute(frames["train"][name], frames["synthetic"][name])
+        assert ours[place] == pytest.approx(theirs, abs=1e-12)
+    assert ours[len(NUMBERS) :].min() < 0.95
+
+
+@parity
+@pytest.mark.parametrize("missing", [0.0, 0.1])
+def test_correlations_are_those_of_correlationsimilarity(
+    frames: dict[str, Frame], missing: float
+) -> None:
+    metric = library("sdmetrics.column_pairs").CorrelationSimilarity
+    chance = np.random.default_rng(1)
+    holed = {
+        part: rows.assign(**{
+            name: rows[name].mask(chance.random(len(rows)) < missing) for name in NUMBERS
+        })
+        for part, rows in frames.items()
+    }  # fmt: skip
+    seen = evidence_of(**holed)
+    frame = correlation.centres_and_scales(seen.train.numbers)
+    real, other = (
+        correlation.Moments(rows.numbers, *frame) for rows in (seen.train, seen.synthetic)
+    )
+    ours = correlation.similarity(real, other)
+    for a, b in itertools.combinations(range(len(NUMBERS)), 2):
+        pair = [NUMBERS[a], NUMBERS[b]]
+        theirs = metric.compute(holed["train"][pair], holed["synthetic"][pair])
+        assert ours[a, b] == pytest.approx(theirs, abs=1e-9)
+
+
+@parity
+def test_pairs_of_levels_are_those_of_contingencysimilarity(
+    frames: dict[str, Frame], evidence: Evidence
+) -> None:
+    metric = library("sdmetrics.column_pairs").ContingencySimilarity
+    binning = evidence.binning
+    real, other = (
+        joint.Binned.of(binning(rows), binning.sizes)
+        for rows in (evidence.train, evidence.synthetic)
+    )
+    for a, b in itertools.combinations(range(len(NUMBERS), len(evidence.names)), 2):
+        pair = [evidence.names[a], evidence.names[b]]
+        theirs = metric.compute(frames["train"][pair], frames["synthetic"][pair])
+        assert joint.similarities(real, other, [(a, b)])[0] == pytest.approx(theirs, abs=1e-12)
+
+
+@parity
+def test_all_pairs_on_bins_of_the_real_rows_are_those_of_contingencysimilarity(
+    evidence: Evidence,
+) -> None:
+    metric = library("sdmetrics.column_pairs").ContingencySimilarity
+    binning, names = evidence.binning, list(evidence.names)
+    binned = [
+        pd.DataFrame(binning(rows), columns=names) for rows in (evidence.train, evidence.synthetic)
+    ]
+    every = list(itertools.combinations(range(len(names)), 2))
+    theirs = [metric.compute(*(rows[[names[a], names[b]]] for rows in binned)) for a, b in every]
+    found = {item.id: item for item in pairs.measure(evidence)}["fidelity.pair_trends"]
+    assert found.estimate == pytest.approx(np.mean(theirs), abs=1e-12)
+    assert found.n == len(evidence.synthetic)
+
+
+@parity
+@pytest.mark.parametrize("missing", [0.0, 0.1])
+def test_accuracy_is_that_of_mostlyai_qa(frames: dict[str, Frame], missing: float) -> None:
+    qa = library("mostlyai.qa._accuracy")
+    chance = np.random.default_rng(2)
+    holed = {
+        part: rows.apply(lambda column: column.mask(chance.random(len(column)) < missing))
+        for part, rows in frames.items()
+    }
+    real, other = (holed[part].add_prefix("tgt::") for part in ("train", "synthetic"))
+    real_bins, bins = qa.bin_data(real, 10)
+    other_bins, _ = qa.bin_data(other, bins)
+    theirs = [
+        calculate(real_bins, other_bins)
+        for calculate in (
+            qa.calculate_univariates, qa.calculate_bivariates, qa.calculate_trivariates,
+        )
+    ]  # fmt: skip
+    seen = evidence_of(**holed)
+    results = {piece: accuracy.work(seen, piece) for piece in accuracy.pieces(seen)}
+    (ours,) = accuracy.conclude(seen, results).measurements
+    # Theirs are rounded to five digits, each.
+    for name, found in zip(("univariate", "bivariate", "trivariate"), theirs, strict=True):
+        assert ours.details[name] == pytest.approx(found["accuracy"].mean(), abs=1e-5)
+    means, best = ([found[column].mean() for found in theirs]
+                   for column in ("accuracy", "accuracy_max"))  # fmt: skip
+    assert ours.estimate == pytest.approx(np.mean(means), abs=1e-5)
+    assert ours.details["expected_of_equal_distributions"] == pytest.approx(np.mean(best), abs=1e-5)
+
+
 # Privacy: anonymeter in its safe regime (equal sizes, discrete secret, continuous halves).
 
 
@@ -105,13 +223,13 @@ def continuous(n_rows: int, chance: np.random.Generator) -> Frame:
     return frame.assign(secret=np.array(["low", "mid", "high"])[np.digitize(told, [-0.7, 0.7])])
 
 
-def half_copied() -> dict[str, Frame]:
-    """A generator that copies every second row with a little noise; equal sizes."""
+def half_copied(noise: float = 0.02) -> dict[str, Frame]:
+    """A generator that copies every second row, with a little noise; equal sizes."""
     chance = np.random.default_rng(7)
     names = ("train", "control", "test", "synthetic")
     parts = {name: continuous(N_PEOPLE, chance) for name in names}
     copied = parts["train"].iloc[: N_PEOPLE // 2].copy()
-    copied[list("abcdef")] += chance.normal(0, 0.02, (len(copied), 6))
+    copied[list("abcdef")] += noise * chance.normal(size=(len(copied), 6))
     parts["synthetic"] = pd.concat(
         [copied, parts["synthetic"].iloc[: N_PEOPLE // 2]], ignore_index=True
     )
@@ -187,12 +305,16 @@ def drawn_as_theirs(matrix: Any, ordered: Any) -> singling_out.Predicates:
 @parity
 def test_singling_out_agrees_with_anonymeter_on_equal_sizes() -> None:
     evaluators = library("anonymeter.evaluators")
-    parts = half_copied()
+    parts = half_copied(noise=0.0)
     theirs = (
         evaluators.SinglingOutEvaluator(
-            ori=parts["train"], syn=parts["synthetic"], control=parts["control"],
-            n_attacks=N_ATTACKS, n_cols=3, seed=0,
-        )  # fmt: skip
+            ori=parts["train"],
+            syn=parts["synthetic"],
+            control=parts["control"],
+            n_attacks=N_ATTACKS,
+            n_cols=3,
+            seed=0,
+        )
         .evaluate("multivariate")
         .risk()
     )
@@ -247,9 +369,13 @@ def test_linkability_agrees_with_anonymeter_on_continuous_data() -> None:
     np.random.seed(0)  # noqa: NPY002  (the library draws from it)
     theirs = (
         evaluators.LinkabilityEvaluator(
-            ori=parts["train"], syn=parts["synthetic"], control=parts["control"],
-            aux_cols=HALVES, n_attacks=N_ATTACKS, n_neighbors=1,
-        )  # fmt: skip
+            ori=parts["train"],
+            syn=parts["synthetic"],
+            control=parts["control"],
+            aux_cols=HALVES,
+            n_attacks=N_ATTACKS,
+            n_neighbors=1,
+        )
         .evaluate(n_jobs=1)
         .risk()
     )
@@ -267,9 +393,14 @@ def test_inference_of_a_level_agrees_with_anonymeter() -> None:
     np.random.seed(0)  # noqa: NPY002  (the library draws from it)
     results = (
         evaluators.InferenceEvaluator(
-            ori=parts["train"], syn=parts["synthetic"], control=parts["control"],
-            aux_cols=list("abcdef"), secret="secret", regression=False, n_attacks=N_ATTACKS,
-        )  # fmt: skip
+            ori=parts["train"],
+            syn=parts["synthetic"],
+            control=parts["control"],
+            aux_cols=list("abcdef"),
+            secret="secret",
+            regression=False,
+            n_attacks=N_ATTACKS,
+        )
         .evaluate(n_jobs=1)
         .results()
     )
