@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ import pytest
 from known_tables import as_tables, evidence_of
 from other_libraries import library, method_from_source, parity
 from safetensors.numpy import load_file
+from sklearn.neighbors import NearestNeighbors
 
 import synthfactory as sf
 from synthfactory.evaluation.evidence import Evidence
@@ -26,6 +27,7 @@ from synthfactory.evaluation.fidelity import pairs
 from synthfactory.evaluation.neighbours import by_scale, nearest, scales
 from synthfactory.evaluation.privacy import (
     attribute_inference,
+    authenticity,
     dcr,
     domias,
     linkability,
@@ -90,7 +92,7 @@ def test_a_small_control_raises_no_alarm_of_ours() -> None:
     assert alarms <= 1
 
 
-# Trap 2: anonymeter compares guesses with the wrong people, by signed distances, and fails on dates.
+# Trap 2: anonymeter mixes up people and signs, fails on dates, and takes ties as they come.
 
 
 def with_secret(n_rows: int, secret: npt.NDArray[Any], chance: np.random.Generator) -> Frame:
@@ -395,6 +397,46 @@ def test_a_weak_pair_counts() -> None:
         level=np.random.default_rng(1).permutation(frames["synthetic"]["level"])
     )
     assert our_pair(frames, frames["synthetic"]).lcb > our_pair(frames, broken).ucb
+
+
+# Trap 5: synthcity looks up the distances of the wrong rows.
+
+
+def collapsed() -> dict[str, Frame]:
+    """A model that gives the same 20 training rows again and again."""
+
+    def draw(n_rows: int, chance: np.random.Generator) -> Frame:
+        return pd.DataFrame(chance.normal(size=(n_rows, 5)), columns=list("abcde"))
+
+    frames = four(draw, 1_000)
+    picked = np.random.default_rng(1).choice(20, 1_000)
+    return {**frames, "synthetic": frames["train"].iloc[picked].reset_index(drop=True)}
+
+
+@parity
+def test_synthcity_calls_20_copied_rows_authentic() -> None:
+    metrics = method_from_source(
+        "synthcity",
+        "synthcity/metrics/eval_statistical.py",
+        "AlphaPrecision",
+        "metrics",
+        {"np": np, "NearestNeighbors": NearestNeighbors, "Optional": Optional, "Tuple": tuple},
+    )
+    frames = collapsed()
+    *_, authenticity_naive = metrics(
+        None, frames["train"].to_numpy(), frames["synthetic"].to_numpy()
+    )
+    assert authenticity_naive == pytest.approx(0.94, abs=0.03)
+
+
+def test_no_copied_row_is_authentic() -> None:
+    frames = collapsed()
+    found = authenticity.measure(evidence_of(**frames))
+    assert found.estimate == 0.0
+    assert found.ucb < found.control
+    clean = authenticity.measure(evidence_of(**{**frames, "synthetic": frames["test"]}))
+    assert clean.lcb <= clean.control <= clean.ucb
+    assert clean.estimate > 0.2
 
 
 # Trap 6: a pickled ctgan holds the rows that it learnt; no file of a saved model of ours does.
