@@ -27,6 +27,7 @@ from synthfactory.evaluation.fidelity import (
 from synthfactory.evaluation.measurement import Findings
 from synthfactory.evaluation.privacy import (
     attribute_inference,
+    authenticity,
     dcr,
     exact_match,
     k_map,
@@ -50,6 +51,7 @@ SUITES: tuple[Suite, ...] = (
     two_sample.SUITE,
     exact_match.SUITE,
     dcr.SUITE,
+    authenticity.SUITE,
     singling_out.SUITE,
     linkability.SUITE,
     attribute_inference.SUITE,

@@ -85,7 +85,9 @@ def by_scale(rows: Encoded, spread: Floats, centre: Floats | float = 0.0) -> Poi
         From `centres`, the same for all tables that are compared.  Distances do not depend on it,
         but float32 keeps seven digits only: dates, say, lose their hours without it.
     """
-    return Points(numbers=_mark_missing((rows.numbers - centre) / spread), codes=rows.codes)
+    with np.errstate(over="ignore"):
+        scaled = (rows.numbers - centre) / spread
+    return Points(numbers=_mark_missing(scaled), codes=rows.codes)
 
 
 def by_rank(rows: Encoded) -> Points:

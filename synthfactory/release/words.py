@@ -239,6 +239,24 @@ def _dcr_share_aligned(finding: Json) -> str:
     )
 
 
+def _nndr_share(finding: Json) -> str:
+    return (
+        f"Of 100 synthetic rows, {points(finding['estimate'])} single out one training person from"
+        " the next nearest more sharply than one person who was never seen"
+        f" ({span(finding, points)}); chance is 50."
+    )
+
+
+def _authenticity(finding: Json) -> str:
+    return (
+        f"Of 100 synthetic rows, {points(finding['estimate'])} keep a greater distance from their"
+        " nearest training person than that person has to the next one"
+        f" ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; of 100 real rows never seen, {} do")
+        + "."
+    )
+
+
 def _attribute_inference(finding: Json) -> str:
     secret = (finding.get("details") or {}).get("worst")
     hidden = f"a hidden “{plain_text(secret)}”" if secret else "a hidden attribute"
@@ -367,6 +385,31 @@ METRICS: dict[str, Words] = {
         remedy="Train longer, or release more rows (rows).",
         control="Trained on real",
         baseline="guessing",
+    ),
+    "privacy.nndr_share": Words(
+        title="Singled-out training rows",
+        question="Do synthetic rows point at one training person more than at anybody else?",
+        sentence=_nndr_share,
+        limits=(
+            "It compares distances only: a leak that does not show as nearness passes it"
+            " (arXiv 2505.01524)."
+        ),
+        remedy="Do not release. Train for fewer epochs, or on more rows.",
+        control="Fresh real rows",
+        baseline="chance",
+    ),
+    "privacy.authenticity": Words(
+        title="Rows that are new",
+        question="Are synthetic rows more than training rows with a little noise?",
+        sentence=_authenticity,
+        limits=(
+            "It is read beside fresh real rows, of which some lie near a training person by"
+            " coincidence; where few different rows are possible, most do. Noise that is large"
+            " enough hides any copy from it."
+        ),
+        remedy="Do not release. Train for fewer epochs, or on more rows.",
+        control="Fresh real rows",
+        baseline="independent columns",
     ),
 }
 

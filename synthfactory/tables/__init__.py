@@ -14,6 +14,7 @@ from synthfactory.tables.pseudonyms import check_room as check_room
 from synthfactory.tables.quality import quality_report as quality_report
 from synthfactory.tables.read import read_columns as read_columns
 from synthfactory.tables.read import read_table as read_table
+from synthfactory.tables.rows import row_numbers as row_numbers
 from synthfactory.tables.schema import Column as Column
 from synthfactory.tables.schema import Schema as Schema
 from synthfactory.tables.split import Parts as Parts

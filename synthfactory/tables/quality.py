@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc
 
-from synthfactory.tables.split import row_keys
+from synthfactory.tables.encode import Encoder
+from synthfactory.tables.rows import row_numbers
 from synthfactory.tables.table import Table
 
 
@@ -19,12 +21,11 @@ def quality_report(table: Table) -> dict[str, Any]:
         ``rows``, ``columns``, ``duplicate_rows`` (identifiers aside), and by column ``kind``,
         ``missing_share`` and ``constant``.
     """
-    names = [column.name for column in table.schema.columns if column.kind != "identifier"]
-    keys = row_keys(table, names)
+    (numbers,) = row_numbers(Encoder(table.schema).encode(table))
     return {
         "rows": table.n_rows,
         "columns": len(table.schema.columns),
-        "duplicate_rows": len(keys) - len(set(keys)),
+        "duplicate_rows": table.n_rows - len(np.unique(numbers)),
         "by_column": {
             column.name: {
                 "kind": column.kind,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,6 +11,8 @@ import pyarrow.compute as pc
 
 from synthfactory.errors import OrderError, TableError
 from synthfactory.seeds import numpy_stream
+from synthfactory.tables.encode import Encoder
+from synthfactory.tables.rows import n_equal
 from synthfactory.tables.table import Table
 
 MIN_ROWS_PER_PART = 10
@@ -125,11 +126,5 @@ def entity_numbers(table: Table) -> npt.NDArray[np.int64]:
 
 def _n_also_in(part: Table, other: Table) -> int:
     """How many rows of ``part`` occur in ``other`` too, identifiers aside."""
-    names = [column.name for column in part.schema.columns if column.kind != "identifier"]
-    known = set(row_keys(other, names))
-    return sum(key in known for key in row_keys(part, names))
-
-
-def row_keys(table: Table, names: Sequence[str]) -> list[tuple[Any, ...]]:
-    columns = [table.data.column(name).to_pylist() for name in names]
-    return list(zip(*columns, strict=True)) if columns else [()] * table.n_rows
+    encoder = Encoder(part.schema)
+    return n_equal(encoder.encode(part), encoder.encode(other))

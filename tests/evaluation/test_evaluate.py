@@ -18,7 +18,8 @@ QUICK = Evaluation(max_rows=600, repeats=20)
 IDS = {
     "fidelity.column_shapes", "fidelity.pair_trends", "fidelity.association",
     "fidelity.two_sample_auc", "privacy.exact_match", "privacy.dcr_share",
-    "privacy.dcr_share_aligned", "privacy.attribute_inference", "utility.tstr", "utility.retained",
+    "privacy.dcr_share_aligned", "privacy.nndr_share", "privacy.authenticity",
+    "privacy.attribute_inference", "utility.tstr", "utility.retained",
 }  # fmt: skip
 
 

@@ -15,36 +15,28 @@ them, and no correction for unequal sizes is needed.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from synthfactory.evaluation.evidence import Evidence
-from synthfactory.evaluation.intervals import Interval, z_value
+from synthfactory.evaluation.intervals import Interval, detectable, newcombe, z_value
 from synthfactory.evaluation.measurement import Measurement
+from synthfactory.evaluation.subgroups import compare, subgroups
 from synthfactory.evaluation.suite import Suite
-from synthfactory.tables import Encoded
+from synthfactory.tables import row_numbers as row_numbers
 
 ID = "privacy.exact_match"
 
-
-def row_numbers(*tables: Encoded) -> list[npt.NDArray[np.int64]]:
-    """Equal rows, over all tables, get equal numbers."""
-    joined = [
-        np.column_stack([np.nan_to_num(rows.numbers, nan=-np.inf) + 0.0, rows.codes.astype(float)])
-        for rows in tables
-    ]
-    every = np.ascontiguousarray(np.vstack(joined))
-    as_bytes = every.view(np.dtype((np.void, every.dtype.itemsize * every.shape[1]))).ravel()
-    _, numbers = np.unique(as_bytes, return_inverse=True)
-    ends = np.cumsum([len(rows) for rows in tables])
-    return np.split(numbers, ends[:-1])
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
 
 def excess(
-    members: npt.NDArray[np.int64],
-    strangers: npt.NDArray[np.int64],
-    synthetic: npt.NDArray[np.int64],
+    members: Integers,
+    strangers: Integers,
+    synthetic: Integers,
     confidence: float,
 ) -> Interval:
     """Share of synthetic rows that copy members, beyond chance.
@@ -52,7 +44,7 @@ def excess(
     Parameters
     ----------
     members, strangers, synthetic
-        Row numbers of `row_numbers`.
+        From `synthfactory.tables.row_numbers`.
     confidence
         Coverage; rows that equal the same real row move together, so they are one cluster, and one
         unseen cluster is added, so that seeing none does not mean that there is none.
@@ -69,14 +61,19 @@ def excess(
     return Interval(value, value - z * error, min(max(1.0, value), value + z * error))
 
 
+def occurs(people: Integers, rows: Integers) -> Floats:
+    """**Shape** (n_people,): 1 for everybody whose row is among ``rows``, else 0."""
+    return np.isin(people, rows).astype(np.float64)
+
+
 def measure(evidence: Evidence) -> Measurement:
     """The excess of copies; the control judges the test rows instead."""
     members, strangers, synthetic, test = row_numbers(
         evidence.train, evidence.control, evidence.synthetic, evidence.test
     )
-    found = excess(members, strangers, synthetic, evidence.confidence)
-    equal_any = np.isin(synthetic, members)
-    alone = np.flatnonzero(np.bincount(members) == 1)
+    confidence = evidence.confidence
+    found = excess(members, strangers, synthetic, confidence)
+    error = (found.estimate - found.lcb) / z_value(confidence)
     return Measurement(
         id=ID,
         family="privacy",
@@ -85,20 +82,49 @@ def measure(evidence: Evidence) -> Measurement:
         ucb=found.ucb,
         n=len(synthetic),
         baseline=0.0,
-        control=excess(members, strangers, test, evidence.confidence).estimate,
+        control=excess(members, strangers, test, confidence).estimate,
         unit="share of synthetic rows",
         better="lower",
-        confidence=evidence.confidence,
+        confidence=confidence,
         method="share of rows equal to a member beyond the share expected from strangers; "
         "errors clustered by real row",
+        mde=detectable(error, confidence),
         details={
-            "equal_to_a_member": float(equal_any.mean()),
-            "equal_to_a_member_unlike_all_others": float(np.isin(synthetic, alone).mean()),
-            "equal_to_a_stranger": float(np.isin(synthetic, strangers).mean()),
+            "equal_to_a_member": float(occurs(synthetic, members).mean()),
+            "equal_to_a_member_unlike_all_others": float(occurs(synthetic, once(members)).mean()),
+            "equal_to_a_stranger": float(occurs(synthetic, strangers).mean()),
+            "equal_to_a_stranger_unlike_all_others": float(
+                occurs(synthetic, once(strangers)).mean()
+            ),
             "n_members": len(members),
             "n_strangers": len(strangers),
+            **_equal_sizes(evidence),
         },
     )
+
+
+def once(numbers: Integers) -> Integers:
+    """The numbers of rows that occur once only."""
+    return np.flatnonzero(np.bincount(numbers) == 1)
+
+
+def _equal_sizes(evidence: Evidence) -> dict[str, Any]:
+    """As many members as strangers: the plain difference of shares, and who is copied most."""
+    members, strangers, synthetic = row_numbers(
+        evidence.members, evidence.strangers, evidence.synthetic
+    )
+    n = len(synthetic)
+    n_equal = [float(occurs(synthetic, people).sum()) for people in (members, strangers)]
+    difference = newcombe(n_equal[0], n, n_equal[1], n, evidence.confidence)
+    return {
+        "difference_at_equal_sizes": {"n_people": len(members), **difference._asdict()},
+        "subgroups": compare(
+            subgroups(evidence, evidence.members, evidence.strangers),
+            occurs(members, synthetic),
+            occurs(strangers, synthetic),
+            evidence.confidence,
+        ),
+    }
 
 
 SUITE = Suite.of("privacy.exact_match", measure, ids=(ID,), weight=1)
