@@ -6,7 +6,6 @@ training rows: it looks perfect and leaks everything, on purpose.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +30,7 @@ from synthfactory.generators.likelihood import CellLikelihood
 from synthfactory.generators.modes import ColumnModes, fit_modes
 from synthfactory.generators.store import check_digest, save_document
 from synthfactory.seeds import derive, numpy_stream
-from synthfactory.tables import Encoded, Encoder, Schema, Table, read_table
-from synthfactory.tables.split import row_keys
+from synthfactory.tables import Encoded, Encoder, Schema, Table, read_table, row_numbers
 
 ROWS_FILE = "training-rows.parquet"
 SIGMA = 0.25
@@ -248,9 +246,10 @@ class BootstrapModel(Model):
         self, table: Table, *, seed: int = 0, samples: int = LATENT_SAMPLES
     ) -> Floats:
         """Exact: each row's share of the training rows; see `Model.log_likelihood`."""
-        names = [column.name for column in self.schema.columns if column.kind != "identifier"]
-        counts = Counter(row_keys(self._rows, names))
-        return _log_shares(np.array([counts[key] for key in row_keys(table, names)]), len(self._rows))
+        encoder = Encoder(self.schema)
+        mine, asked = row_numbers(encoder.encode(self._rows), encoder.encode(table))
+        counts = np.bincount(mine, minlength=int(asked.max(initial=-1)) + 1)
+        return _log_shares(counts[asked], len(self._rows))
 
     def save(self, path: str | Path) -> None:
         """Write the rows beside a document that says what they are; see `Model.save`."""
