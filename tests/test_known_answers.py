@@ -426,7 +426,7 @@ def test_synthcity_calls_20_copied_rows_authentic() -> None:
     *_, authenticity_naive = metrics(
         None, frames["train"].to_numpy(), frames["synthetic"].to_numpy()
     )
-    assert authenticity_naive == pytest.approx(0.94, abs=0.03)
+    assert authenticity_naive == pytest.approx(0.915, abs=0.01)
 
 
 def test_no_copied_row_is_authentic() -> None:
