@@ -23,34 +23,52 @@ def only_matches(
 ) -> None:
     """The only row that matches each predicate; `NONE` or `SEVERAL` where there is no such row.
 
-    A row is left at the first condition that it misses, and a predicate at its second match.
+    A predicate is left at the first tile of rows that brings its second match.
     """
     n_rows = matrix_CN.shape[1]
+    meets = np.empty(TILE, np.int64)
     for p in range(len(found_P)):
-        width = 0
-        while width < columns_PW.shape[1] and columns_PW[p, width] >= 0:
-            width += 1
-        found = NONE
-        for row in range(n_rows):
-            matches = True
-            for w in range(width):
-                value, side = matrix_CN[columns_PW[p, w], row], sides_PW[p, w]
-                if side == AT_LEAST:
-                    matches = value >= values_PW[p, w]
-                elif side == AT_MOST:
-                    matches = value <= values_PW[p, w]
-                elif side == EQUAL:
-                    matches = value == values_PW[p, w]
-                else:
-                    matches = np.isnan(value)
-                if not matches:
-                    break
-            if matches:
-                if found != NONE:
-                    found = SEVERAL
-                    break
-                found = row
-        found_P[p] = found
+        found_P[p] = NONE
+        for start in range(0, n_rows, TILE):
+            n_here = min(TILE, n_rows - start)
+            meets[:n_here] = 1
+            for w in range(columns_PW.shape[1]):
+                if columns_PW[p, w] >= 0:
+                    column = matrix_CN[columns_PW[p, w], start : start + n_here]
+                    _narrow(column, sides_PW[p, w], values_PW[p, w], meets)
+            n_meet = 0
+            for r in range(n_here):
+                n_meet += meets[r]
+            if n_meet > 1 or (n_meet == 1 and found_P[p] != NONE):
+                found_P[p] = SEVERAL
+                break
+            if n_meet == 1:
+                found_P[p] = start + _first(meets)
+
+
+@compiled
+def _narrow(column: Any, side: int, value: float, meets: Any) -> None:
+    """Leave the rows that meet one more condition."""
+    if side == AT_LEAST:
+        for r in range(len(column)):
+            meets[r] &= column[r] >= value
+    elif side == AT_MOST:
+        for r in range(len(column)):
+            meets[r] &= column[r] <= value
+    elif side == EQUAL:
+        for r in range(len(column)):
+            meets[r] &= column[r] == value
+    else:
+        for r in range(len(column)):
+            meets[r] &= column[r] != column[r]
+
+
+@compiled
+def _first(meets: Any) -> int:
+    place = 0
+    while meets[place] == 0:
+        place += 1
+    return place
 
 
 @compiled
@@ -92,7 +110,9 @@ def search_without(
 
 
 @compiled
-def _add_gaps(query: Any, tile_R: Any, is_number: bool, most: Any, gaps_R: Any, sums_R: Any) -> None:
+def _add_gaps(
+    query: Any, tile_R: Any, is_number: bool, most: Any, gaps_R: Any, sums_R: Any
+) -> None:
     if is_number:
         for r in range(TILE):
             gap = min(abs(tile_R[r] - query), most)
@@ -114,9 +134,7 @@ def _lowest(sums_R: Any) -> Any:
 
 
 @compiled
-def _improve(
-    sums_R: Any, gaps_R: Any, first: int, column: int, best_C: Any, places_C: Any
-) -> None:
+def _improve(sums_R: Any, gaps_R: Any, first: int, column: int, best_C: Any, places_C: Any) -> None:
     lowest = sums_R[0] - gaps_R[0]
     for r in range(TILE):
         lowest = min(sums_R[r] - gaps_R[r], lowest)

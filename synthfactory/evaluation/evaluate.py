@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthfactory import artifacts
+from synthfactory.artifacts import digest_file
 from synthfactory.errors import EvaluationError, OrderError
 from synthfactory.evaluation import controls, protocol
 from synthfactory.evaluation.evidence import Evidence, ShadowModel, Trainer
@@ -144,7 +144,7 @@ class Evaluation:
         path = Path(self.population).expanduser()
         if not path.is_file():
             raise OrderError(f"evaluation.population: there is no file {path}.")
-        return artifacts.digest_file(path)
+        return digest_file(path)
 
     @property
     def suites(self) -> tuple[Suite, ...]:

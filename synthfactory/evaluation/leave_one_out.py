@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
+from synthfactory.evaluation.neighbours import centres
 from synthfactory.tables import Encoded
 
 Coordinates = npt.NDArray[np.int32]
@@ -46,7 +47,7 @@ def nearest_without(
     """
     from synthfactory.evaluation import _attacks
 
-    middle = _middles(references)
+    middle = centres(references)
     ours, theirs = (_coordinates(rows, middle, spread) for rows in (queries, references))
     n_tiles = -(-len(theirs) // _attacks.TILE)
     filled = np.minimum(np.arange(n_tiles * _attacks.TILE), len(theirs) - 1)
@@ -64,15 +65,6 @@ def nearest_without(
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(search, range(0, len(ours), AT_ONCE)))
     return places
-
-
-def _middles(rows: Encoded) -> npt.NDArray[np.float64]:
-    found = np.zeros(rows.numbers.shape[1])
-    for place in range(len(found)):
-        present = rows.numbers[:, place][~np.isnan(rows.numbers[:, place])]
-        if len(present):
-            found[place] = np.median(present)
-    return found
 
 
 def _coordinates(

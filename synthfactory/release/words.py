@@ -267,6 +267,36 @@ def _attribute_inference(finding: Json) -> str:
     )
 
 
+def _singling_out(finding: Json) -> str:
+    return (
+        "Descriptions read off the synthetic rows pick out exactly one training person"
+        f" in {_more(finding, 'more', 'fewer')} of 100 tries than what happens by chance with"
+        f" persons never seen ({span(finding, points)}); 0 means that taking part changes nothing."
+    )
+
+
+def _linkability(finding: Json) -> str:
+    return (
+        "Two records of one person are recognised as belonging together, with the help of the"
+        f" synthetic rows, in {_more(finding, 'more', 'fewer')} of 100 tries for training persons"
+        f" than for persons never seen ({span(finding, points)}); 0 means that taking part changes"
+        " nothing."
+    )
+
+
+def _k_map(finding: Json) -> str:
+    details = finding.get("details") or {}
+    k, everybody = number(int(finding["estimate"])), details.get("population")
+    among = f" among the {number(everybody)} people of the population table" if everybody else ""
+    nobody = _if_known(
+        details.get("rows_that_fit_nobody"), "; {} of 100 synthetic rows fit nobody at all"
+    )
+    return (
+        f"The rarest combination of known attributes that the synthetic rows show fits {k}"
+        f" {'person' if k == '1' else 'people'}{among}{nobody}."
+    )
+
+
 def _tstr(finding: Json) -> str:
     unit = str(finding.get("unit", "")) or "score"
     return (
@@ -368,6 +398,46 @@ METRICS: dict[str, Words] = {
         control="Fresh real rows",
         baseline="no effect of taking part",
     ),
+    "privacy.singling_out": Words(
+        title="Singling out",
+        question="Can a description read off the synthetic rows pick out one training person?",
+        sentence=_singling_out,
+        limits=(
+            "The descriptions tried are single values and conditions on three to eight columns of"
+            " one synthetic row; other descriptions may pick out other people. A person who is"
+            " singled out is not yet known by name."
+        ),
+        remedy=(
+            "Do not release. Round numbers and dates, merge rare levels, and train for fewer"
+            " epochs."
+        ),
+        control="Fresh real rows",
+        baseline="no effect of taking part",
+    ),
+    "privacy.linkability": Words(
+        title="Linking two records",
+        question="Do the synthetic rows tell which two records belong to one training person?",
+        sentence=_linkability,
+        limits=(
+            "Two splits of the columns were tried, and the nearest synthetic row of each record."
+            " Links to tables with other columns were not examined."
+        ),
+        remedy="Do not release. Train for fewer epochs, or on more rows.",
+        control="Fresh real rows",
+        baseline="no effect of taking part",
+    ),
+    "privacy.k_map": Words(
+        title="People who share a combination",
+        question="How many people does the rarest combination of known attributes fit?",
+        sentence=_k_map,
+        limits=(
+            "It counts who fits the declared quasi-identifiers in the given population table. An"
+            " attacker who knows more, or another population, changes the count."
+        ),
+        remedy="Round numbers and merge rare levels of the quasi-identifiers.",
+        control="Fresh real rows",
+        baseline="none",
+    ),
     "utility.tstr": Words(
         title="Train on synthetic, test on real",
         question="Do models trained on the synthetic rows work on real ones?",
@@ -426,10 +496,6 @@ HEADLINES: dict[str, tuple[str, ...]] = {
 }
 
 NOT_ASSESSED: tuple[tuple[str, str], ...] = (
-    (
-        "Singling out and linkability attacks",
-        "No attack tried to isolate one person or to link two tables (WP216, criteria 1 and 2).",
-    ),
     (
         "Shadow-model membership inference",
         "No attacker trained models of their own to recognise the traces of one person.",

@@ -19,6 +19,7 @@ IDS = {
     "fidelity.column_shapes", "fidelity.pair_trends", "fidelity.association",
     "fidelity.two_sample_auc", "privacy.exact_match", "privacy.dcr_share",
     "privacy.dcr_share_aligned", "privacy.nndr_share", "privacy.authenticity",
+    "privacy.singling_out", "privacy.linkability",
     "privacy.attribute_inference", "utility.tstr", "utility.retained",
 }  # fmt: skip
 

@@ -202,11 +202,11 @@ def test_unknown_measurements_have_plain_words() -> None:
     report = examples.certified()
     report["findings"]["measurements"].append(
         examples.measurement(
-            "privacy.singling_out", 0.01, 0.005, control=0.0, baseline=None, better="lower"
+            "privacy.some_new_attack", 0.01, 0.005, control=0.0, baseline=None, better="lower"
         )
     )
     text = Page(render_html(report)).text
-    assert "Singling out" in text
+    assert "Some new attack" in text
     assert "Measured 1.0 % (0.50 % to 1.5 %); control 0.0 %." in text
 
 

@@ -37,7 +37,7 @@ from synthfactory.evaluation.intervals import Interval, detectable, newcombe
 from synthfactory.evaluation.learners import boosted_classifier, boosted_regressor, few_threads
 from synthfactory.evaluation.leave_one_out import nearest_without
 from synthfactory.evaluation.measurement import Measurement
-from synthfactory.evaluation.neighbours import Points, by_scale, nearest, scales
+from synthfactory.evaluation.neighbours import Points, by_scale, centres, nearest, scales
 from synthfactory.evaluation.privacy import risk
 from synthfactory.evaluation.subgroups import compare, holm, subgroups
 from synthfactory.evaluation.suite import Found, Suite
@@ -116,6 +116,8 @@ def guess_by_boosting(
         When the secret is missing in nearly all of these rows.
     """
     x, categorical = features(learnt_from, place, evidence.schema)
+    # A column without a single number teaches nothing, but stops some learners.
+    x = np.where(np.isnan(x).all(axis=0), 0.0, x)
     y = values_of(learnt_from, place)
     seed = evidence.integer("attribute inference")
     queries = [features(side, place, evidence.schema)[0] for side in people]
@@ -140,13 +142,13 @@ def guess_by_nearest(
     evidence: Evidence, learnt_from: Encoded, people: Sequence[Encoded], place: int
 ) -> list[Floats]:
     """The secret of the nearest row on the other columns; of equally near ones, of a random one."""
-    spread = scales(evidence.train)
+    spread, centre = scales(evidence.train), centres(evidence.train)
     order = evidence.stream("attribute inference: order").permutation(len(learnt_from))
     rows = take(learnt_from, order)
-    known = _without(by_scale(rows, spread), place)
+    known = _without(by_scale(rows, spread, centre), place)
     found = []
     for side in people:
-        queries = _without(by_scale(side, spread), place)
+        queries = _without(by_scale(side, spread, centre), place)
         _, numbers = nearest(queries, known, threads=evidence.threads)
         found.append(values_of(rows, place)[numbers])
     return found
@@ -273,9 +275,9 @@ def conclude(evidence: Evidence, results: Mapping[str, Any]) -> Found:
         When no secret can be attacked.
     """
     secrets = {
-        piece.removeprefix(SECRET): result
-        for piece, result in results.items()
-        if piece.startswith(SECRET)
+        piece.removeprefix(SECRET): results[piece]
+        for piece in pieces(evidence)
+        if piece != EVERY_COLUMN
     }
     attacked = {name: each for name, each in secrets.items() if isinstance(each, Attacked)}
     spared = {name: each for name, each in secrets.items() if isinstance(each, str)}
@@ -324,7 +326,7 @@ def conclude(evidence: Evidence, results: Mapping[str, Any]) -> Found:
 
 def _describe(name: str, attacked: Attacked, confidence: float) -> dict[str, Any]:
     """The worst attacker on a secret, with the others beside it."""
-    attackers = []
+    attackers: list[dict[str, Any]] = []
     for attacker, hits in attacked.synthetic.items():
         found = advantage(*hits, confidence)
         n, n_strangers = (len(side) for side in hits)
@@ -356,7 +358,7 @@ def _describe(name: str, attacked: Attacked, confidence: float) -> dict[str, Any
 
 def _every_column(evidence: Evidence, columns: Sequence[Hits]) -> dict[str, Any]:
     """Each column as a secret of the nearest row, one-sided p with Holm's correction."""
-    found = []
+    found: list[dict[str, Any]] = []
     for name, hits in zip(evidence.names, columns, strict=False):
         difference = advantage(*hits, evidence.confidence)
         found.append(

@@ -24,9 +24,8 @@ import numpy.typing as npt
 from synthfactory.errors import EvaluationError
 from synthfactory.evaluation.evidence import Evidence
 from synthfactory.evaluation.measurement import Measurement
-from synthfactory.evaluation.privacy.exact_match import row_numbers
 from synthfactory.evaluation.suite import Found, Suite
-from synthfactory.tables import Column, Encoded, Encoder, Schema, read_columns
+from synthfactory.tables import Column, Encoded, Encoder, Schema, read_columns, row_numbers
 
 Places = npt.NDArray[np.int64]
 
@@ -83,7 +82,7 @@ def class_sizes(released: Places, population: Places) -> Places:
     Parameters
     ----------
     released, population
-        The number of each row's class; see `exact_match.row_numbers`.
+        The number of each row's class; see `synthfactory.tables.row_numbers`.
     """
     n_classes = int(max(released.max(initial=0), population.max(initial=0))) + 1
     sizes: Places = np.bincount(population, minlength=n_classes)[released]
@@ -150,9 +149,7 @@ def measure(evidence: Evidence) -> Measurement:
 def _sizes(evidence: Evidence, *, binned: bool) -> tuple[Places, Places]:
     """Class sizes of the synthetic rows and of the test rows."""
     assert evidence.population is not None
-    tables = [
-        _known_columns(rows, evidence.schema) for rows in (evidence.synthetic, evidence.test)
-    ]
+    tables = [_known_columns(rows, evidence.schema) for rows in (evidence.synthetic, evidence.test)]
     coarsen = _in_bins if binned else _by_value
     numbers = row_numbers(*(coarsen(rows, evidence) for rows in (*tables, evidence.population)))
     return class_sizes(numbers[0], numbers[2]), class_sizes(numbers[1], numbers[2])
@@ -182,9 +179,7 @@ def _in_bins(rows: Encoded, evidence: Evidence) -> Encoded:
              if column.name in evidence.schema.quasi_identifiers]  # fmt: skip
     for place, edges in enumerate(known):
         present = ~np.isnan(rows.numbers[:, place])
-        numbers[present, place] = np.searchsorted(
-            edges, rows.numbers[present, place], side="right"
-        )
+        numbers[present, place] = np.searchsorted(edges, rows.numbers[present, place], side="right")
     return Encoded(numbers=numbers, codes=rows.codes)
 
 

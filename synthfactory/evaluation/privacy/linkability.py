@@ -28,7 +28,7 @@ from scipy.special import gammaln
 from synthfactory.errors import EvaluationError
 from synthfactory.evaluation.evidence import Evidence, take
 from synthfactory.evaluation.measurement import Measurement
-from synthfactory.evaluation.neighbours import Points, by_scale, nearest_k, scales
+from synthfactory.evaluation.neighbours import Points, by_scale, centres, nearest_k, scales
 from synthfactory.evaluation.privacy import risk
 from synthfactory.evaluation.subgroups import compare, subgroups
 from synthfactory.evaluation.suite import Suite
@@ -94,7 +94,8 @@ def linked(near_first: Places, near_second: Places) -> Mask:
     near_first, near_second
         **Shape** (n_attacks, k): numbers of synthetic rows.
     """
-    return (near_first[:, :, None] == near_second[:, None, :]).any(axis=(1, 2))
+    found: Mask = (near_first[:, :, None] == near_second[:, None, :]).any(axis=(1, 2))
+    return found
 
 
 def naive(n_rows: int, k: int) -> float:
@@ -137,11 +138,11 @@ def links(
 
 def attack(evidence: Evidence, rows: Encoded, halves: Halves, purpose: str) -> Links:
     """The attack through ``rows`` on members and strangers."""
-    spread = scales(evidence.train)
+    spread, centre = scales(evidence.train), centres(evidence.train)
     order = evidence.stream(f"{purpose}: order").permutation(len(rows))
-    synthetic = by_scale(take(rows, order), spread)
+    synthetic = by_scale(take(rows, order), spread, centre)
     found = [
-        links(synthetic, by_scale(people, spread), halves, threads=evidence.threads)
+        links(synthetic, by_scale(people, spread, centre), halves, threads=evidence.threads)
         for people in targets(evidence)
     ]
     return Links(*found)
@@ -181,7 +182,7 @@ def measure(evidence: Evidence) -> Measurement:
     worst = max(risks, key=lambda name: risks[name].ucb)
     control = judge(attack(evidence, test, halves[worst], "linkability: control"), confidence)
     groups = subgroups(evidence, *targets(evidence))
-    hits = (people.astype(np.float64) for people in found[worst])
+    members, strangers = (people.astype(np.float64) for people in found[worst])
     return Measurement(
         id=ID,
         family="privacy",
@@ -203,7 +204,7 @@ def measure(evidence: Evidence) -> Measurement:
                        for name in halves],
             "neighbours": N_NEIGHBOURS,
             "rows": len(rows),
-            "subgroups": compare(groups, *hits, evidence.confidence),
+            "subgroups": compare(groups, members, strangers, evidence.confidence),
         },
     )  # fmt: skip
 

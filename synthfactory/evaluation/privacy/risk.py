@@ -52,7 +52,7 @@ class Risk(NamedTuple):
         return Interval(self.estimate, self.lcb, self.ucb)
 
 
-def rate(successes: float, n: int, confidence: float) -> Rate:
+def rate(successes: float, n: float, confidence: float) -> Rate:
     """Wilson's estimate ``(n_s + z^2 / 2) / (n + z^2)`` and half width of a success rate.
 
     Parameters
@@ -60,7 +60,7 @@ def rate(successes: float, n: int, confidence: float) -> Rate:
     successes
         Among ``n`` attacks; need not be whole where an attack succeeds in part.
     n
-        Attacks.
+        Attacks; fewer than were made, and not whole, where they depend on each other.
     confidence
         Coverage of the interval.
 
@@ -74,18 +74,18 @@ def rate(successes: float, n: int, confidence: float) -> Rate:
     >>> tuple(round(part, 4) for part in rate(0, 500, 0.95))
     (0.0038, 0.0038)
     """
-    if n < 1 or not 0 <= successes <= n:
+    if n <= 0 or not 0 <= successes <= n:
         raise EvaluationError(
             f"Expected successes from 0 to the number of attacks, got {successes} of {n}."
         )
     z = z_value(confidence)
     value = (successes + z * z / 2) / (n + z * z)
     reach = z / (n + z * z) * math.sqrt(successes * (n - successes) / n + z * z / 4)
-    return Rate(value, reach)
+    return Rate(float(value), float(reach))
 
 
 def estimate(
-    successes: float, n: int, control_successes: float, n_control: int, confidence: float
+    successes: float, n: float, control_successes: float, n_control: float, confidence: float
 ) -> Risk:
     """``(r_attack - r_control) / (1 - r_control)`` by the delta method.
 
@@ -107,7 +107,7 @@ def estimate(
     --------
     >>> found = estimate(300, 500, 100, 500, 0.95)
     >>> tuple(round(value, 3) for value in found.interval)
-    (0.498, 0.438, 0.557)
+    (0.498, 0.44, 0.556)
     >>> round(estimate(90, 500, 100, 500, 0.95).estimate, 3)
     -0.025
     """

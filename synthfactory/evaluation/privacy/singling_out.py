@@ -9,8 +9,13 @@ Two attacks (Giomi et al. 2023, arXiv 2211.10459):
 - *univariate*: a value that occurs once; at most the least or at least the greatest value; the only
   missing value.  Every column gives equally many predicates as long as it has any.
 - *multivariate*: conjunctions over 3 to 8 columns of a synthetic row: on the row's side of the
-  median for numbers, dates and ordered levels, equality for other levels, and "is missing".  Every
-  row is tried with up to 50 sets of columns; one that no predicate isolates is a failed attack.
+  median for numbers, dates and ordered levels, equality for other levels, and "is missing".  Rows
+  are drawn at random and tried with up to 50 sets of columns each; a row that no predicate isolates
+  is a failed attack.
+
+Equal synthetic rows count as one row that a predicate may isolate: who repeats every row hides
+nobody.  Guesses from equal rows are not independent; the interval is widened by their design effect
+(Kish 1965, Survey Sampling).
 
 One measurement decides, the worse of the two by its upper bound, with bounds at Bonferroni's level
 for two looks: a release is as exposed as its worst attack shows, and a policy needs one number.
@@ -25,13 +30,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from synthfactory.errors import EvaluationError
-from synthfactory.evaluation.evidence import Evidence
+from synthfactory.evaluation.evidence import Evidence, take
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.privacy import risk
 from synthfactory.evaluation.subgroups import compare, subgroups
 from synthfactory.evaluation.suite import Suite
-from synthfactory.tables import Encoded, Schema
+from synthfactory.tables import Encoded, Schema, row_numbers
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
@@ -51,7 +55,7 @@ class Predicates:
     Parameters
     ----------
     columns
-        **Shape** (n_predicates, width), int64: each condition's column; -1 from the first unused on.
+        **Shape** (n_predicates, width), int64: the conditions' columns; -1 where unused.
     sides
         int8: at least, at most, equal, or missing.
     values
@@ -78,11 +82,14 @@ class Attack(NamedTuple):
     ----------
     n
         Guesses, those for which no predicate was found included.
+    sources
+        **Shape** (n_predicates,): the number of the synthetic row that each predicate isolates.
     members, strangers
         **Shape** (n_predicates,): the isolated row, negative where there is none.
     """
 
     n: int
+    sources: Places
     members: Places
     strangers: Places
 
@@ -106,6 +113,12 @@ def as_matrix(rows: Encoded, schema: Schema) -> Floats:
     return np.ascontiguousarray(matrix)
 
 
+def distinct(rows: Encoded) -> tuple[Encoded, Places]:
+    """Each different row once, and **shape** (n_rows,) which of them every row equals."""
+    _, first, which = np.unique(row_numbers(rows)[0], return_index=True, return_inverse=True)
+    return take(rows, first), which
+
+
 def isolated(predicates: Predicates, matrix: Floats) -> Places:
     """**Shape** (n_predicates,): the only row that matches, negative where none or several do.
 
@@ -119,9 +132,7 @@ def isolated(predicates: Predicates, matrix: Floats) -> Places:
     from synthfactory.evaluation import _attacks
 
     found = np.empty(len(predicates), dtype=np.int64)
-    _attacks.only_matches(
-        predicates.columns, predicates.sides, predicates.values, matrix, found
-    )
+    _attacks.only_matches(predicates.columns, predicates.sides, predicates.values, matrix, found)
     return found
 
 
@@ -175,34 +186,32 @@ def _single_conditions(column: Floats, has_order: bool) -> list[tuple[int, float
 def multivariate(
     matrix: Floats,
     ordered: npt.NDArray[np.bool_],
-    n: int,
+    rows: Places,
     chance: np.random.Generator,
     *,
     n_columns: tuple[int, int] = N_COLUMNS,
     tries: int = TRIES,
-) -> tuple[Predicates, int]:
-    """Conjunctions from ``n`` synthetic rows, each isolating its row, and how many rows were tried.
+) -> Predicates:
+    """Conjunctions that isolate synthetic rows: one for each row for which one is found.
 
     Parameters
     ----------
     matrix
-        **Shape** (n_columns, n_rows): the synthetic rows.
+        **Shape** (n_columns, n_rows): the synthetic rows, no two equal.
     ordered
         **Shape** (n_columns,).
-    n
-        Rows to try; no row twice, so at most ``n_rows``.
+    rows
+        Numbers of the rows to try; a row may be tried again and again.
     chance
-        Draws rows and sets of columns.
+        Draws sets of columns.
     n_columns
         Least and greatest number of columns of a conjunction.
     tries
         Sets of columns for each row.
     """
-    n_all, n_rows = matrix.shape
+    n_all = len(matrix)
     low, high = (min(size, n_all) for size in n_columns)
     middles = np.array([_median(column) for column in matrix])
-    rows = chance.permutation(n_rows)[:n]
-    n_tried = len(rows)
     found = []
     for _ in range(tries):
         order = np.argsort(chance.random((len(rows), n_all)), axis=1, kind="stable")[:, :high]
@@ -213,7 +222,7 @@ def multivariate(
         rows = rows[~isolates]
         if len(rows) == 0:
             break
-    return _joined(found, high), n_tried
+    return _joined(found, high)
 
 
 def _conjunctions(
@@ -267,42 +276,51 @@ def attacks(evidence: Evidence, rows: Encoded, purpose: str) -> Mapping[str, Att
 
     Univariate predicates that are too few to be judged on their own are counted with the
     multivariate ones.
-
-    Raises
-    ------
-    EvaluationError
-        When the table has one column only, in which no value occurs once.
     """
     ordered = ordered_columns(evidence.schema)
+    different, which = distinct(rows)
     matrix, members, strangers = (
-        as_matrix(part, evidence.schema) for part in (rows, evidence.members, evidence.strangers)
+        as_matrix(part, evidence.schema)
+        for part in (different, evidence.members, evidence.strangers)
     )
     chance = evidence.stream(f"{purpose}: predicates")
     single = univariate(matrix, ordered, evidence.attacks, chance)
-    sets, n_sets = _no_predicates(1), 0
-    if len(matrix) > 1:
-        sets, n_sets = multivariate(matrix, ordered, evidence.attacks, chance)
-    if 0 < len(single) < MIN_PREDICATES and n_sets:
-        sets, n_sets = _joined([sets, single], sets.columns.shape[1]), n_sets + len(single)
-        single = _no_predicates(1)
-    tried = {"univariate": (single, len(single)), "multivariate": (sets, n_sets)}
-    found = {
-        name: Attack(n, isolated(predicates, members), isolated(predicates, strangers))
+    drawn = which[chance.permutation(len(which))[: evidence.attacks]]
+    sets = multivariate(matrix, ordered, drawn, chance)
+    tried = {"univariate": (single, len(single)), "multivariate": (sets, len(drawn))}
+    if len(single) < MIN_PREDICATES:
+        joined = _joined([sets, single], sets.columns.shape[1])
+        tried = {"multivariate": (joined, len(drawn) + len(single))}
+    return {
+        name: Attack(n, *(isolated(predicates, table) for table in (matrix, members, strangers)))
         for name, (predicates, n) in tried.items()
-        if n
     }
-    if not found:
-        raise EvaluationError(
-            "No predicate singles out a synthetic row: the table has one column only, and none of "
-            "its values occurs once. Nothing can be claimed about a single person."
-        )
-    return found
 
 
 def judge(found: Attack, confidence: float) -> risk.Risk:
-    """The risk of an attack."""
-    hits = [int((rows >= 0).sum()) for rows in (found.members, found.strangers)]
-    return risk.estimate(hits[0], found.n, hits[1], found.n, confidence)
+    """The risk of an attack; dependent guesses count as fewer independent ones."""
+    members, strangers = (
+        (rows >= 0).astype(np.float64) for rows in (found.members, found.strangers)
+    )
+    dependence = design_effect(members - strangers, found.sources)
+    n = found.n / dependence
+    return risk.estimate(members.sum() / dependence, n, strangers.sum() / dependence, n, confidence)
+
+
+def design_effect(values: Floats, clusters: Places) -> float:
+    """How many times larger the variance of a sum is for values being alike within clusters.
+
+    >>> design_effect(np.array([1.0, 0.0, 1.0, 0.0]), np.array([0, 1, 0, 1])), design_effect(
+    ...     np.array([1.0, 0.0, 1.0, 0.0]), np.arange(4))
+    (2.0, 1.0)
+    """
+    if len(values) == 0:
+        return 1.0
+    deviations = values - values.mean()
+    _, numbers = np.unique(clusters, return_inverse=True)
+    sums = np.bincount(numbers, weights=deviations)
+    alone = float((deviations**2).sum())
+    return max(1.0, float((sums**2).sum()) / alone) if alone > 0 else 1.0
 
 
 def measure(evidence: Evidence) -> Measurement:
@@ -318,7 +336,7 @@ def measure(evidence: Evidence) -> Measurement:
         for name, found in attacks(evidence, test, "singling out: control").items()
     }
     control = controls.get(worst) or max(controls.values(), key=lambda each: each.ucb)
-    chances = _naive_rates(evidence, rows)
+    chances = naive_rates(evidence, rows)
     found = risks[worst]
     return Measurement(
         id=ID,
@@ -357,7 +375,7 @@ def measure(evidence: Evidence) -> Measurement:
     )
 
 
-def _naive_rates(evidence: Evidence, rows: Encoded) -> dict[str, float]:
+def naive_rates(evidence: Evidence, rows: Encoded) -> dict[str, float]:
     """Which share of random predicates isolates a member."""
     ordered = ordered_columns(evidence.schema)
     matrix = as_matrix(rows, evidence.schema)
