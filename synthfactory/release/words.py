@@ -319,6 +319,83 @@ def _retained(finding: Json) -> str:
     )
 
 
+def _correlation(finding: Json) -> str:
+    return (
+        "For an average pair of numbers, the correlation agrees in"
+        f" {points(finding['estimate'])} of 100 parts ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; a fresh sample of real rows reaches {}")
+        + "."
+    )
+
+
+def _triples(finding: Json) -> str:
+    return (
+        "For three columns at a time, the joint picture agrees in"
+        f" {points(finding['estimate'])} of 100 parts ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; a fresh sample of real rows reaches {}")
+        + "."
+    )
+
+
+def _accuracy(finding: Json) -> str:
+    return (
+        "Over single columns, pairs and triples, the counts agree in"
+        f" {points(finding['estimate'])} of 100 parts ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; a fresh sample of real rows reaches {}")
+        + "."
+    )
+
+
+def _wasserstein(finding: Json) -> str:
+    control = finding.get("control")
+    return (
+        "To become the real ones, synthetic numbers would have to move by"
+        f" {measured(finding['estimate'])} times the width of the real middle half on average"
+        f" ({span(finding, measured)})"
+        + (f"; a fresh sample of real rows by {measured(control)}" if control is not None else "")
+        + "."
+    )
+
+
+def _jensen_shannon(finding: Json) -> str:
+    control = finding.get("control")
+    return (
+        "On a scale from 0 (the same) to 1 (nothing in common), an average column lies"
+        f" {measured(finding['estimate'])} away from the original ({span(finding, measured)})"
+        + (f"; that of fresh real rows {measured(control)}" if control is not None else "")
+        + "."
+    )
+
+
+def _missing_patterns(finding: Json) -> str:
+    return (
+        "Which values of a row are missing together agrees in"
+        f" {points(finding['estimate'])} of 100 rows ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; a fresh sample of real rows reaches {}")
+        + "."
+    )
+
+
+def _rules_kept(finding: Json) -> str:
+    rules = (finding.get("details") or {}).get("rules") or {}
+    told = f"all {sum(rules.values())} rules" if rules else "every rule"
+    return (
+        f"Of 100 synthetic rows, {points(finding['estimate'])} keep {told} that the real rows keep"
+        f" ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; of 100 fresh real rows {}")
+        + "."
+    )
+
+
+def _time_order(finding: Json) -> str:
+    return (
+        "The calendar and the order of the rows in time agree in"
+        f" {points(finding['estimate'])} of 100 parts ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; a fresh sample of real rows reaches {}")
+        + "."
+    )
+
+
 METRICS: dict[str, Words] = {
     "fidelity.column_shapes": Words(
         title="Column shapes",
@@ -480,6 +557,81 @@ METRICS: dict[str, Words] = {
         remedy="Do not release. Train for fewer epochs, or on more rows.",
         control="Fresh real rows",
         baseline="independent columns",
+    ),
+    "fidelity.correlation": Words(
+        title="Correlations",
+        question="Do pairs of numbers correlate as in the original?",
+        sentence=_correlation,
+        limits="Correlation sees straight lines only; most tables score high even without them.",
+        remedy="Train longer (generator.epochs), or compare with another generator.",
+        control="Fresh real rows",
+        baseline="independent columns",
+    ),
+    "fidelity.triples": Words(
+        title="Triples",
+        question="Do three columns at a time look like the original together?",
+        sentence=_triples,
+        limits="Coarse groups of values are compared; relations inside a group are not seen.",
+        remedy="Train longer (generator.epochs), or compare with another generator.",
+        control="Fresh real rows",
+        baseline="independent columns",
+    ),
+    "fidelity.accuracy": Words(
+        title="Accuracy of counts",
+        question="Do counts in tables of one, two and three columns agree?",
+        sentence=_accuracy,
+        limits="It is defined as in mostlyai-qa, for comparison; rare levels are counted together.",
+        remedy="Train longer (generator.epochs), or compare with another generator.",
+        control="Fresh real rows",
+        baseline="independent columns",
+    ),
+    "fidelity.wasserstein": Words(
+        title="Distance of numbers",
+        question="How far are the synthetic numbers from the original ones?",
+        sentence=_wasserstein,
+        limits="Each column is seen on its own; a single far value weighs much.",
+        remedy="See which columns stand out in the table of columns below.",
+        control="Fresh real rows",
+        baseline="the middle value, repeated",
+    ),
+    "fidelity.jensen_shannon": Words(
+        title="Distance of shares",
+        question="How far are the columns' shares from the original ones?",
+        sentence=_jensen_shannon,
+        limits="Each column is seen on its own, on at most a few dozen groups of values.",
+        remedy="See which columns stand out in the table of columns below.",
+        control="Fresh real rows",
+        baseline="nothing in common",
+    ),
+    "fidelity.missing_patterns": Words(
+        title="Missing values",
+        question="Are the same values missing together as in the original?",
+        sentence=_missing_patterns,
+        limits="It does not ask whether values are missing for the same people or reasons.",
+        remedy="Train longer (generator.epochs), or declare a code for missing values.",
+        control="Fresh real rows",
+        baseline="each column on its own",
+    ),
+    "fidelity.rules_kept": Words(
+        title="Rules kept",
+        question="Do the synthetic rows keep the rules that hold for the real ones?",
+        sentence=_rules_kept,
+        limits=(
+            "Rules were searched among ranges, orders, sums and dependencies of two columns; other"
+            " rules may be broken unseen."
+        ),
+        remedy="Drop a column that follows from others and calculate it after sampling.",
+        control="Fresh real rows",
+        baseline="independent columns",
+    ),
+    "fidelity.time_order": Words(
+        title="Order in time",
+        question="Do rows follow each other in time as in the original?",
+        sentence=_time_order,
+        limits="Calendar, gaps and neighbours in time are compared, not whole histories.",
+        remedy="Use a generator of sequences, or do not study order in time with these data.",
+        control="Fresh real rows",
+        baseline="times dealt out at random",
     ),
 }
 

@@ -17,11 +17,15 @@ from synthfactory.evaluation import Evaluation, Findings, Measurement
 QUICK = Evaluation(max_rows=600, repeats=20)
 IDS = {
     "fidelity.column_shapes", "fidelity.pair_trends", "fidelity.association",
+    "fidelity.correlation", "fidelity.triples", "fidelity.accuracy", "fidelity.wasserstein",
+    "fidelity.jensen_shannon", "fidelity.rules_kept",
     "fidelity.two_sample_auc", "privacy.exact_match", "privacy.dcr_share",
     "privacy.dcr_share_aligned", "privacy.nndr_share", "privacy.authenticity",
     "privacy.singling_out", "privacy.linkability",
     "privacy.attribute_inference", "utility.tstr", "utility.retained",
 }  # fmt: skip
+# Measured where there is something to measure; otherwise neither a measurement nor a failure.
+WHERE_THERE_IS_SOME = {"fidelity.missing_patterns", "fidelity.time_order"}
 
 
 def judge(table: sf.Table, generator: Any, evaluation: Evaluation = QUICK) -> Findings:
@@ -39,7 +43,7 @@ def read(frame: pd.DataFrame, folder: Path, **options: Any) -> sf.Table:
 
 def test_everything_is_measured_and_the_instrument_is_valid(people_csv: Path) -> None:
     found = judge(sf.read_table(people_csv), sf.Independent(), Evaluation(repeats=20))
-    assert set(found.by_id) == IDS
+    assert set(found.by_id) == IDS | WHERE_THERE_IS_SOME
     assert not found.failures
     assert found.instrument_valid, found.instrument
     assert found["utility.retained"].ucb < 0.5
@@ -95,7 +99,7 @@ def test_awkward_tables_are_judged_without_a_crash(
     name: str, generator: Any, tmp_path: Path
 ) -> None:
     found = judge(read(pd.DataFrame(AWKWARD[name]), tmp_path), generator)
-    assert set(found.by_id) | set(found.failures) == IDS
+    assert (set(found.by_id) | set(found.failures)) - WHERE_THERE_IS_SOME == IDS
     json.dumps(found.to_dict(), allow_nan=False)
 
 

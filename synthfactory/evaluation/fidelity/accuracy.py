@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from synthfactory.evaluation.evidence import Evidence, pairs_of
 from synthfactory.evaluation.fidelity.ceiling import Beside, Stand
-from synthfactory.evaluation.fidelity.influence import Scatter
+from synthfactory.evaluation.fidelity.influence import Scatter, interval
 from synthfactory.evaluation.fidelity.joint import (
     Agreement,
     Binned,
@@ -39,7 +39,6 @@ from synthfactory.evaluation.fidelity.joint import (
     similarities,
 )
 from synthfactory.evaluation.fidelity.triples import joined, sampling_error, triples_of
-from synthfactory.evaluation.intervals import normal
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.suite import Found, Suite
 from synthfactory.tables import Column, Encoded
@@ -192,6 +191,7 @@ def pieces(evidence: Evidence) -> list[str]:
 
 def work(evidence: Evidence, piece: str) -> tuple[Agreement, Beside, Floats]:
     """Some groups: agreement, with influences on the weighted sum; equal rows; best scores."""
+    stand = Stand.of(evidence)
     everything = groups_of(evidence)
     groups, weights = block(everything, piece), group_weights(everything)
     first = int(piece.split("-")[0])
@@ -200,9 +200,9 @@ def work(evidence: Evidence, piece: str) -> tuple[Agreement, Beside, Floats]:
     found = agreement(
         real, tenths(evidence.synthetic), groups, weights[first : first + len(groups)]
     )
-    beside = Stand.of(evidence).each(lambda rows: similarities(real, tenths(rows), groups))
+    beside = stand.each(lambda rows: similarities(found.tables, tenths(rows), groups))
     n_other = len(evidence.synthetic)
-    best = [expected_similarity(real.shares(group), real.n_rows, n_other) for group in groups]
+    best = [expected_similarity(table, real.n_rows, n_other) for table in found.tables]
     return found, beside, np.array(best)
 
 
@@ -216,7 +216,7 @@ def conclude(evidence: Evidence, results: Mapping[str, tuple[Agreement, Beside, 
     n_all = math.comb(len(evidence.names), 3)
     chosen = sampling_error(found.scores[sizes == 3], n_all) / 3 if n_all else 0.0
     error = math.hypot(Scatter(evidence)(found.real, found.other), chosen)
-    interval = normal(float(weights @ found.scores), error, evidence.confidence)
+    bounds = interval(float(weights @ found.scores), error, evidence.confidence, most=1.0)
     means = beside.map(lambda scores: weights @ scores)
     named = {1: "univariate", 2: "bivariate", 3: "trivariate"}
     details: dict[str, Any] = {
@@ -233,9 +233,9 @@ def conclude(evidence: Evidence, results: Mapping[str, tuple[Agreement, Beside, 
     measurement = Measurement(
         id=ID,
         family="fidelity",
-        estimate=interval.estimate,
-        lcb=interval.lcb,
-        ucb=interval.ucb,
+        estimate=bounds.estimate,
+        lcb=bounds.lcb,
+        ucb=bounds.ucb,
         n=len(evidence.synthetic),
         baseline=means.baseline,
         control=means.control,

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from synthfactory.errors import EvaluationError
 from synthfactory.evaluation.evidence import Evidence, shuffled, take
 from synthfactory.tables import Encoded
 
@@ -49,7 +50,15 @@ class Stand:
 
     @classmethod
     def of(cls, evidence: Evidence) -> Stand:
-        """As many rows of each kind as there are both synthetic and fresh real ones."""
+        """As many rows of each kind as there are both synthetic and fresh real ones.
+
+        Raises
+        ------
+        EvaluationError
+            When the table has no column that could be learnt.
+        """
+        if not evidence.names:
+            raise EvaluationError("The table holds identifiers only: there is nothing to compare.")
         fresh = fresh_rows(evidence)
         n = min(len(fresh), len(evidence.synthetic))
         chance = evidence.stream("fidelity: equally many rows")

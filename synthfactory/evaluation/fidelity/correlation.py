@@ -20,8 +20,7 @@ import numpy.typing as npt
 from synthfactory.errors import EvaluationError
 from synthfactory.evaluation.evidence import Evidence
 from synthfactory.evaluation.fidelity.ceiling import Stand
-from synthfactory.evaluation.fidelity.influence import Scatter
-from synthfactory.evaluation.intervals import normal
+from synthfactory.evaluation.fidelity.influence import Scatter, interval
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.suite import Suite
 
@@ -140,7 +139,7 @@ def measure(evidence: Evidence) -> Measurement:
     scores = similarity(real, other)
     weights = np.where(pairs | pairs.T, -0.5 / n_pairs * np.sign(real.rho - other.rho), 0.0)
     error = Scatter(evidence)(real.influence(weights), -other.influence(weights))
-    found = normal(float(scores[pairs].mean()), error, evidence.confidence)
+    found = interval(float(scores[pairs].mean()), error, evidence.confidence, most=1.0)
     beside = Stand.of(evidence).each(
         lambda rows: float(similarity(real, Moments(rows.numbers, *frame))[pairs].mean())
     )

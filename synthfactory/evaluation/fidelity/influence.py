@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synthfactory.evaluation.evidence import Evidence
+from synthfactory.evaluation.intervals import Interval, normal
 from synthfactory.tables import Table, entity_numbers
 
 Floats = npt.NDArray[np.float64]
@@ -46,6 +47,20 @@ def standard_error(influence: Floats, clusters: Codes | None = None) -> float:
     if clusters is not None:
         centred = np.bincount(clusters, weights=centred)
     return math.sqrt(float((centred**2).sum())) / len(influence)
+
+
+def interval(
+    estimate: float,
+    error: float,
+    confidence: float,
+    *,
+    least: float = 0.0,
+    most: float = math.inf,
+) -> Interval:
+    """``estimate +- z * error`` of a quantity between ``least`` and ``most``."""
+    found = normal(estimate, error, confidence)
+    low, high = max(found.lcb, least), min(found.ucb, most)
+    return Interval(estimate, min(low, estimate), max(high, estimate))
 
 
 class Scatter:

@@ -69,11 +69,21 @@ def shares(cells: Cells, n_cells: int) -> Floats:
     return found
 
 
-def similarities(real: Binned, other: Binned, groups: Sequence[Columns]) -> Floats:
-    """**Shape** (n_groups,): 1 - total variation distance of each group's joint table."""
+def tables_of(rows: Binned, groups: Sequence[Columns]) -> list[Floats]:
+    """The joint table of each group."""
+    return [rows.shares(group) for group in groups]
+
+
+def similarities(real: Sequence[Floats], other: Binned, groups: Sequence[Columns]) -> Floats:
+    """**Shape** (n_groups,): 1 - total variation distance from each of the real joint tables."""
     return np.array(
-        [1 - 0.5 * np.abs(real.shares(group) - other.shares(group)).sum() for group in groups]
+        [similarity(p, other.shares(group)) for p, group in zip(real, groups, strict=True)]
     )
+
+
+def similarity(p: Floats, q: Floats) -> float:
+    """1 - total variation distance of two tables of shares."""
+    return 1 - 0.5 * float(np.abs(p - q).sum())
 
 
 class Agreement(NamedTuple):
@@ -85,21 +95,25 @@ class Agreement(NamedTuple):
         **Shape** (n_groups,).
     real, other
         **Shape** (n_rows,): influences of the rows of each table.
+    tables
+        The real joint tables.
     """
 
     scores: Floats
     real: Floats
     other: Floats
+    tables: list[Floats]
 
 
 def agreement(real: Binned, other: Binned, groups: Sequence[Columns], weights: Floats) -> Agreement:
     """Similarities of the groups' joint tables with the influences on ``weights @ scores``."""
-    found = Agreement(np.empty(len(groups)), np.zeros(real.n_rows), np.zeros(other.n_rows))
+    found = Agreement(np.empty(len(groups)), np.zeros(real.n_rows), np.zeros(other.n_rows), [])
     for place, group in enumerate(groups):
         mine, theirs = real.cells(group), other.cells(group)
-        gaps = shares(mine, real.n_cells(group)) - shares(theirs, real.n_cells(group))
-        found.scores[place] = 1 - 0.5 * np.abs(gaps).sum()
-        slope = 0.5 * weights[place] * np.sign(gaps)
+        p, q = shares(mine, real.n_cells(group)), shares(theirs, real.n_cells(group))
+        found.tables.append(p)
+        found.scores[place] = similarity(p, q)
+        slope = 0.5 * weights[place] * np.sign(p - q)
         found.real[:] -= slope[mine]
         found.other[:] += slope[theirs]
     return found

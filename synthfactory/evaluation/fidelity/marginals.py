@@ -19,9 +19,8 @@ import numpy.typing as npt
 from synthfactory.errors import EvaluationError
 from synthfactory.evaluation.evidence import Evidence
 from synthfactory.evaluation.fidelity.ceiling import Stand
-from synthfactory.evaluation.fidelity.influence import Scatter
+from synthfactory.evaluation.fidelity.influence import Scatter, interval
 from synthfactory.evaluation.fidelity.joint import Binned, shares
-from synthfactory.evaluation.intervals import normal
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.suite import Found, Suite
 from synthfactory.tables import Encoded
@@ -170,12 +169,14 @@ def measure_wasserstein(evidence: Evidence) -> Measurement:
         beside,
         unit="interquartile ranges",
         method="mean over numeric columns of the Wasserstein-1 distance / interquartile range",
+        most=np.inf,
         more={"left_out": [name for place, name in enumerate(names) if place not in places]},
     )
 
 
 def measure_jensen_shannon(evidence: Evidence) -> Measurement:
     """`fidelity.jensen_shannon`; 1 where no bin is shared."""
+    stand = Stand.of(evidence)
     binning = evidence.binning
     real = Binned.of(binning(evidence.train), binning.sizes)
     columns = range(len(evidence.names))
@@ -192,9 +193,10 @@ def measure_jensen_shannon(evidence: Evidence) -> Measurement:
         ID_JENSEN_SHANNON,
         distances(evidence.synthetic),
         [{"name": name} for name in evidence.names],
-        Stand.of(evidence).each(mean, baseline=1.0),
+        stand.each(mean, baseline=1.0),
         unit="distance, 0 to 1",
         method="mean over columns of the Jensen-Shannon distance, base 2, on bins of the real rows",
+        most=1.0,
         more={},
     )
 
@@ -208,6 +210,7 @@ def _measurement(
     *,
     unit: str,
     method: str,
+    most: float,
     more: dict[str, Any],
 ) -> Measurement:
     values = np.array([column.value for column in found])
@@ -215,14 +218,14 @@ def _measurement(
         np.mean([column.real for column in found], axis=0),
         np.mean([column.other for column in found], axis=0),
     )
-    interval = normal(float(values.mean()), error, evidence.confidence)
+    bounds = interval(float(values.mean()), error, evidence.confidence, most=most)
     order = np.argsort(-values, kind="stable")[:N_WORST]
     return Measurement(
         id=name,
         family="fidelity",
-        estimate=interval.estimate,
-        lcb=max(interval.lcb, 0.0),
-        ucb=interval.ucb,
+        estimate=bounds.estimate,
+        lcb=bounds.lcb,
+        ucb=bounds.ucb,
         n=len(evidence.synthetic),
         baseline=beside.baseline,
         control=beside.control,

@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from synthfactory.evaluation.evidence import Evidence
 from synthfactory.evaluation.fidelity.ceiling import Stand
-from synthfactory.evaluation.fidelity.influence import Scatter
-from synthfactory.evaluation.intervals import normal
+from synthfactory.evaluation.fidelity.influence import Scatter, interval
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.suite import Suite
 from synthfactory.tables import Encoded, Schema
@@ -68,7 +67,7 @@ def measure(evidence: Evidence) -> list[Measurement]:
     gaps = _gaps(*numbers)
     slope = 0.5 * np.sign(gaps)
     error = Scatter(evidence)(-slope[numbers[0]], slope[numbers[1]])
-    found = normal(float(1 - 0.5 * np.abs(gaps).sum()), error, evidence.confidence)
+    found = interval(float(1 - 0.5 * np.abs(gaps).sum()), error, evidence.confidence, most=1.0)
     beside = Stand.of(evidence).each(
         lambda rows: similarity(real, is_missing(rows, evidence.schema))
     )

@@ -26,9 +26,15 @@ import numpy.typing as npt
 from synthfactory.errors import EvaluationError
 from synthfactory.evaluation.evidence import Evidence, pairs_of
 from synthfactory.evaluation.fidelity.ceiling import Beside, Stand
-from synthfactory.evaluation.fidelity.influence import Scatter
-from synthfactory.evaluation.fidelity.joint import Binned, Columns, block, blocks, shares
-from synthfactory.evaluation.intervals import normal
+from synthfactory.evaluation.fidelity.influence import Scatter, interval
+from synthfactory.evaluation.fidelity.joint import (
+    Binned,
+    Columns,
+    block,
+    blocks,
+    shares,
+    similarity,
+)
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.suite import Found, Suite
 from synthfactory.tables import Encoded
@@ -86,11 +92,6 @@ def cramers_v(table: Floats, n_rows: int) -> Strength:
     moves = 2 * ratio - (parts.sum(axis=1) / rows)[:, None] - (parts.sum(axis=0) / columns)[None, :]
     slope[held] = moves / (2 * small * max(value, floor))
     return Strength(min(value, 1.0), slope)
-
-
-def associations(rows: Binned, pairs: Sequence[Columns]) -> Floats:
-    """**Shape** (n_pairs,): strength of dependence of each pair, 0 to 1."""
-    return np.array([_strength(rows, pair, rows.shares(pair)).value for pair in pairs])
 
 
 def _strength(rows: Binned, pair: Columns, table: Floats) -> Strength:
@@ -160,15 +161,16 @@ class Pairs:
 
 
 def compare(real: Binned, other: Binned, pairs: Sequence[Columns]) -> dict[str, Any]:
-    """Scores, strengths and influences of `Pairs`, in one pass over the pairs."""
+    """Scores, strengths and influences of `Pairs`, and the real joint tables, in one pass."""
     scores, real_strength, strength = (np.empty(len(pairs)) for _ in range(3))
     trend, gap = (tuple(np.zeros(rows.n_rows) for rows in (real, other)) for _ in range(2))
-    total = np.zeros(real.n_rows)
+    total, tables = np.zeros(real.n_rows), []
     for place, pair in enumerate(pairs):
         mine, theirs = real.cells(pair), other.cells(pair)
         p, q = shares(mine, real.n_cells(pair)), shares(theirs, real.n_cells(pair))
         v, w = _strength(real, pair, p), _strength(other, pair, q)
-        scores[place] = 1 - 0.5 * np.abs(p - q).sum()
+        tables.append(p)
+        scores[place] = similarity(p, q)
         real_strength[place], strength[place] = v.value, w.value
         sign, side = 0.5 * np.sign(p - q), np.sign(v.value - w.value)
         trend[0][:] -= sign[mine]
@@ -179,7 +181,7 @@ def compare(real: Binned, other: Binned, pairs: Sequence[Columns]) -> dict[str, 
         gap[1][:] -= side * w.slope.ravel()[theirs]
     return {
         "scores": scores, "real_strength": real_strength, "strength": strength,
-        "trend": trend, "gap": gap, "total": total,
+        "trend": trend, "gap": gap, "total": total, "tables": tables,
     }  # fmt: skip
 
 
@@ -200,36 +202,35 @@ def work(evidence: Evidence, piece: str) -> Pairs:
         return Binned.of(binning(rows), binning.sizes)
 
     real = binned(evidence.train)
+    found = compare(real, binned(evidence.synthetic), pairs)
+    tables = found.pop("tables")
 
     def scored(rows: Encoded) -> Floats:
         other = binned(rows)
         scores, strengths = [], []
-        for pair in pairs:
+        for pair, known in zip(pairs, tables, strict=True):
             table = other.shares(pair)
-            scores.append(1 - 0.5 * np.abs(real.shares(pair) - table).sum())
+            scores.append(similarity(known, table))
             strengths.append(_strength(other, pair, table).value)
         return np.array([scores, strengths])
 
-    return Pairs(
-        **compare(real, binned(evidence.synthetic), pairs),
-        beside=Stand.of(evidence).each(scored),
-    )
+    return Pairs(**found, beside=Stand.of(evidence).each(scored))
 
 
 def trends(evidence: Evidence, found: Pairs) -> Measurement:
     """`fidelity.pair_trends`."""
     n_pairs = len(found.scores)
     error = Scatter(evidence)(found.trend[0] / n_pairs, found.trend[1] / n_pairs)
-    interval = normal(float(found.scores.mean()), error, evidence.confidence)
+    bounds = interval(float(found.scores.mean()), error, evidence.confidence, most=1.0)
     beside = found.beside.map(lambda values: values[0].mean())
     pairs, names = pairs_of(len(evidence.names)), evidence.names
     worst = np.argsort(found.scores, kind="stable")[:N_WORST]
     return Measurement(
         id=ID_TRENDS,
         family="fidelity",
-        estimate=interval.estimate,
-        lcb=interval.lcb,
-        ucb=interval.ucb,
+        estimate=bounds.estimate,
+        lcb=bounds.lcb,
+        ucb=bounds.ucb,
         n=len(evidence.synthetic),
         baseline=beside.baseline,
         control=beside.control,
@@ -269,14 +270,14 @@ def association(evidence: Evidence, found: Pairs) -> Measurement:
     error = Scatter(evidence)(
         found.total * gap / total**2 - found.gap[0] / total, -found.gap[1] / total
     )
-    interval = normal(kept(real, other), error, evidence.confidence)
+    bounds = interval(kept(real, other), error, evidence.confidence, least=-np.inf, most=1.0)
     beside = found.beside.map(lambda values: kept(real, values[1]))
     return Measurement(
         id=ID_ASSOCIATION,
         family="fidelity",
-        estimate=interval.estimate,
-        lcb=interval.lcb,
-        ucb=interval.ucb,
+        estimate=bounds.estimate,
+        lcb=bounds.lcb,
+        ucb=bounds.ucb,
         n=len(evidence.synthetic),
         baseline=beside.baseline,
         control=beside.control,

@@ -17,8 +17,7 @@ import numpy.typing as npt
 from synthfactory.evaluation import charts
 from synthfactory.evaluation.evidence import Evidence
 from synthfactory.evaluation.fidelity.ceiling import Stand
-from synthfactory.evaluation.fidelity.influence import Scatter
-from synthfactory.evaluation.intervals import normal
+from synthfactory.evaluation.fidelity.influence import Scatter, interval
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.suite import Found, Suite
 from synthfactory.tables import Encoded, Schema
@@ -122,6 +121,7 @@ def column_shapes(real: Encoded, other: Encoded, schema: Schema) -> Floats:
 
 def measure(evidence: Evidence) -> Measurement:
     """Mean similarity over columns, beside that of fresh real rows."""
+    stand = Stand.of(evidence)
     columns = similarities(evidence.train, evidence.synthetic, evidence.schema)
     scores = np.array([column.score for column in columns])
     scatter = Scatter(evidence)
@@ -129,11 +129,11 @@ def measure(evidence: Evidence) -> Measurement:
         np.mean([column.real for column in columns], axis=0),
         np.mean([column.other for column in columns], axis=0),
     )
-    beside = Stand.of(evidence).each(
+    beside = stand.each(
         lambda rows: column_shapes(evidence.train, rows, evidence.schema), baseline=NO_AGREEMENT
     )
     means = beside.map(np.mean)
-    found = normal(float(scores.mean()), error, evidence.confidence)
+    found = interval(float(scores.mean()), error, evidence.confidence, most=1.0)
     details: dict[str, Any] = {
         "columns": [
             {
@@ -150,8 +150,8 @@ def measure(evidence: Evidence) -> Measurement:
         id="fidelity.column_shapes",
         family="fidelity",
         estimate=found.estimate,
-        lcb=max(found.lcb, 0.0),
-        ucb=max(min(found.ucb, 1.0), found.estimate),
+        lcb=found.lcb,
+        ucb=found.ucb,
         n=len(evidence.synthetic),
         baseline=NO_AGREEMENT,
         control=means.control,

@@ -29,8 +29,8 @@ import numpy.typing as npt
 
 from synthfactory.evaluation.evidence import Evidence
 from synthfactory.evaluation.fidelity.ceiling import Beside
+from synthfactory.evaluation.fidelity.influence import interval
 from synthfactory.evaluation.fidelity.shapes import kolmogorov_smirnov
-from synthfactory.evaluation.intervals import normal
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.suite import Suite
 from synthfactory.tables import Encoded, Table, entity_numbers
@@ -339,7 +339,7 @@ def measure(evidence: Evidence) -> list[Measurement]:
         control=order.mean(fresh),
         baseline=order.mean(out_of_order(real.some(n, chance), chance)),
     )
-    found = normal(order.mean(other), order.error(other), evidence.confidence)
+    found = interval(order.mean(other), order.error(other), evidence.confidence, most=1.0)
     parts, fresh_parts = order.scores(other), order.scores(fresh)
     details = {
         "column": evidence.schema.numeric[place].name,

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from synthfactory.errors import EvaluationError
 from synthfactory.evaluation.evidence import Evidence
 from synthfactory.evaluation.fidelity.ceiling import Beside, Stand
-from synthfactory.evaluation.fidelity.influence import Scatter
+from synthfactory.evaluation.fidelity.influence import Scatter, interval
 from synthfactory.evaluation.fidelity.joint import (
     Agreement,
     Binned,
@@ -31,7 +31,6 @@ from synthfactory.evaluation.fidelity.joint import (
     blocks,
     similarities,
 )
-from synthfactory.evaluation.intervals import normal
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.suite import Found, Suite
 from synthfactory.tables import Encoded
@@ -136,7 +135,7 @@ def work(evidence: Evidence, piece: str) -> tuple[Agreement, Beside]:
     bins = CoarseBins(evidence)
     real = bins(evidence.train)
     found = agreement(real, bins(evidence.synthetic), triples, np.ones(len(triples)))
-    beside = Stand.of(evidence).each(lambda rows: similarities(real, bins(rows), triples))
+    beside = Stand.of(evidence).each(lambda rows: similarities(found.tables, bins(rows), triples))
     return found, beside
 
 
@@ -146,6 +145,7 @@ def joined(parts: Sequence[tuple[Agreement, Beside]]) -> tuple[Agreement, Beside
         np.concatenate([part.scores for part, _ in parts]),
         np.sum([part.real for part, _ in parts], axis=0),
         np.sum([part.other for part, _ in parts], axis=0),
+        [table for part, _ in parts for table in part.tables],
     )
     beside = Beside(
         n=parts[0][1].n,
@@ -173,7 +173,7 @@ def conclude(evidence: Evidence, results: Mapping[str, tuple[Agreement, Beside]]
         Scatter(evidence)(found.real / len(triples), found.other / len(triples)),
         sampling_error(found.scores, n_all),
     )
-    interval = normal(float(found.scores.mean()), error, evidence.confidence)
+    bounds = interval(float(found.scores.mean()), error, evidence.confidence, most=1.0)
     means = beside.map(np.mean)
     details: dict[str, Any] = {
         "n_triples": len(triples),
@@ -191,9 +191,9 @@ def conclude(evidence: Evidence, results: Mapping[str, tuple[Agreement, Beside]]
     measurement = Measurement(
         id=ID,
         family="fidelity",
-        estimate=interval.estimate,
-        lcb=interval.lcb,
-        ucb=interval.ucb,
+        estimate=bounds.estimate,
+        lcb=bounds.lcb,
+        ucb=bounds.ucb,
         n=len(evidence.synthetic),
         baseline=means.baseline,
         control=means.control,
