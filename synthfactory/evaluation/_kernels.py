@@ -35,65 +35,106 @@ def compiled(function: Function) -> Function:
 def search(
     distances_QK: Any,
     places_QK: Any,
-    n_references: int,
-    own: int,
+    own_Q: Any,
     narrow_QN: Any,
     wide_QW: Any,
     numbers_QF: Any,
+    places_TR: Any,
     narrow_TNR: Any,
     wide_TWR: Any,
     numbers_TFR: Any,
+    narrow_2NT: Any,
+    wide_2WT: Any,
+    numbers_2FT: Any,
+    n_references: int,
 ) -> None:
     """Nearest references of each query, ascending; ties by the lower place.
 
-    References are visited in tiles that stay in the cache.  Differing codes are counted first, in
-    bytes; a tile is left as soon as all its distances are too large.  Distances only grow as
-    columns are added, in the same order for everybody, so what is left out cannot be nearer: the
-    search is exact, and equal rows are at equal distances.
+    A query's distance to the box around a tile is a bound for all references in it.  So a query
+    visits the tile with the lowest bound first, and then those only that can still hold something
+    nearer, or as near with a lower place.  In a tile, differing codes are counted in bytes before
+    the numbers are touched, and the tile is left as soon as all its sums are too large.
+
+    Bounds and sums are float32, columns are added in the same order to both, and rounding never
+    turns larger into smaller: a bound is never above the sum that it stands for.  So the search is
+    exact to the last bit, and equal rows are at equal distances.
 
     Parameters
     ----------
     distances_QK, places_QK
         Filled with float32 distances and int64 places.
+    own_Q
+        int64: the place of each query among the references, which is not its own neighbour; -1
+        when it is none of them.
+    narrow_QN, wide_QW, numbers_QF
+        Queries: uint8 codes, int32 codes, and finite float32; a number far from all others where
+        missing.
+    places_TR
+        int64: each reference's place before references were put into tiles.
+    narrow_TNR, wide_TWR, numbers_TFR
+        References, tile by tile.
+    narrow_2NT, wide_2WT, numbers_2FT
+        The lowest and the highest value of each column in each tile.
     n_references
-        References in all; the last tile is filled up with copies of the last one.
-    own
-        Place of the first query among the references, whose rows are not their own neighbours;
-        negative when queries are other rows.
-    narrow_QN, narrow_TNR
-        uint8 codes, at most 255 columns of them.
-    wide_QW, wide_TWR
-        int32 codes.
-    numbers_QF, numbers_TFR
-        float32, finite; a number far from all others where missing.
+        References in all; the last tile is filled up with copies.
     """
-    n_queries, n_near = distances_QK.shape
-    counts = np.empty(TILE, np.uint8)
-    sums = np.empty(TILE, np.float32)
+    n_queries, n_tiles, n_near = len(distances_QK), len(places_TR), distances_QK.shape[1]
+    bounds_QT = np.zeros((n_queries, n_tiles), np.float32)
+    home_Q = np.empty(n_queries, np.int64)
+    counts_R, sums_R = np.empty(TILE, np.uint8), np.empty(TILE, np.float32)
+    # The bits of floats that are not negative are ordered like integers, whose minimum is fast.
+    bits_R, bits_QK = sums_R.view(np.int32), distances_QK.view(np.int32)
     distances_QK[:] = np.inf
     places_QK[:] = -1
-    for t in range(len(numbers_TFR)):
-        n_here = min(TILE, n_references - t * TILE)
+    for q in range(n_queries):
+        _bound_codes(narrow_QN[q], narrow_2NT, bounds_QT[q])
+        _bound_codes(wide_QW[q], wide_2WT, bounds_QT[q])
+        _bound_gaps(numbers_QF[q], numbers_2FT, bounds_QT[q])
+        home_Q[q] = np.argmin(bounds_QT[q])
+    # Home first; then tile by tile for all queries, so that a tile is in the cache for them.
+    for step in range(n_tiles + 1):
         for q in range(n_queries):
+            t = home_Q[q] if step == 0 else step - 1
             limit = distances_QK[q, n_near - 1]
-            _count_differences(narrow_QN[q], narrow_TNR[t], counts)
-            if _least_count(counts) >= limit:
+            if bounds_QT[q, t] > limit or (step > 0 and t == home_Q[q]):
+                continue
+            _count_differences(narrow_QN, q, narrow_TNR, t, counts_R)
+            if _least_count(counts_R) > limit:
                 continue
             for r in range(TILE):
-                sums[r] = np.float32(counts[r])
-            _add_differences(wide_QW[q], wide_TWR[t], sums)
-            if _add_gaps(numbers_QF[q], numbers_TFR[t], sums, limit):
-                myself = own + q - t * TILE if own >= 0 else -1
-                _keep(sums, n_here, myself, t * TILE, distances_QK[q], places_QK[q])
+                sums_R[r] = np.float32(counts_R[r])
+            _add_differences(wide_QW, q, wide_TWR, t, sums_R)
+            if _add_gaps(numbers_QF, q, numbers_TFR, t, sums_R, bits_R, bits_QK[q, n_near - 1]):
+                n_here = min(TILE, n_references - t * TILE)
+                _keep(bits_R, places_TR, t, n_here, own_Q[q], bits_QK, places_QK, q)
 
 
 @compiled
-def _count_differences(query_N: Any, tile_NR: Any, counts_R: Any) -> None:
-    counts_R[:] = np.uint8(0)
-    for column in range(len(query_N)):
-        code, codes = query_N[column], tile_NR[column]
+def _bound_codes(query_C: Any, codes_2CT: Any, bounds_T: Any) -> None:
+    for column in range(len(query_C)):
+        code, lowest, highest = query_C[column], codes_2CT[0, column], codes_2CT[1, column]
+        for t in range(len(bounds_T)):
+            bounds_T[t] += np.float32((code < lowest[t]) | (code > highest[t]))
+
+
+@compiled
+def _bound_gaps(query_F: Any, numbers_2FT: Any, bounds_T: Any) -> None:
+    zero, one = np.float32(0.0), np.float32(1.0)
+    for column in range(len(query_F)):
+        number, lowest, highest = query_F[column], numbers_2FT[0, column], numbers_2FT[1, column]
+        for t in range(len(bounds_T)):
+            outside = max(lowest[t] - number, number - highest[t])
+            bounds_T[t] += min(max(outside, zero), one)
+
+
+@compiled
+def _count_differences(narrow_QN: Any, q: int, narrow_TNR: Any, t: int, counts_R: Any) -> None:
+    for r in range(TILE):
+        counts_R[r] = np.uint8(0)
+    for column in range(narrow_QN.shape[1]):
+        code = narrow_QN[q, column]
         for r in range(TILE):
-            counts_R[r] += np.uint8(codes[r] != code)
+            counts_R[r] += np.uint8(narrow_TNR[t, column, r] != code)
 
 
 @compiled
@@ -106,58 +147,66 @@ def _least_count(counts_R: Any) -> np.float32:
 
 
 @compiled
-def _add_differences(query_W: Any, tile_WR: Any, sums_R: Any) -> None:
-    for column in range(len(query_W)):
-        code, codes = query_W[column], tile_WR[column]
+def _add_differences(wide_QW: Any, q: int, wide_TWR: Any, t: int, sums_R: Any) -> None:
+    for column in range(wide_QW.shape[1]):
+        code = wide_QW[q, column]
         for r in range(TILE):
-            sums_R[r] += np.float32(codes[r] != code)
+            sums_R[r] += np.float32(wide_TWR[t, column, r] != code)
 
 
 @compiled
-def _add_gaps(query_F: Any, tile_FR: Any, sums_R: Any, limit: float) -> bool:
-    """Add each number's gap; false as soon as no sum is below the limit."""
+def _add_gaps(
+    numbers_QF: Any, q: int, numbers_TFR: Any, t: int, sums_R: Any, bits_R: Any, limit: int
+) -> bool:
+    """Add each number's gap; false as soon as all sums are above the limit."""
     one = np.float32(1.0)
-    n_columns = len(query_F)
+    n_columns = numbers_QF.shape[1]
     for begin in range(0, max(n_columns, 1), COLUMNS_AT_ONCE):
         for column in range(begin, min(begin + COLUMNS_AT_ONCE, n_columns)):
-            number, numbers = query_F[column], tile_FR[column]
+            number = numbers_QF[q, column]
             for r in range(TILE):
-                sums_R[r] += min(abs(numbers[r] - number), one)
-        if _lowest(sums_R, 0, TILE) >= limit:
+                sums_R[r] += min(abs(numbers_TFR[t, column, r] - number), one)
+        if _lowest(bits_R, 0, TILE) > limit:
             return False
     return True
 
 
 @compiled
-def _lowest(sums_R: Any, start: int, stop: int) -> Any:
-    """The bits of floats that are not negative are ordered like integers, whose minimum is fast."""
-    bits = sums_R[start:stop].view(np.int32)
-    lowest = bits[0]
-    place = 0
-    for r in range(stop - start):
-        bit = bits[r]
-        lowest = bit if bit < lowest else lowest
-    for r in range(stop - start):
-        if bits[r] == lowest:
-            place = r
-            break
-    return sums_R[start + place]
+def _lowest(bits_R: Any, first: int, last: int) -> Any:
+    lowest = bits_R[first]
+    for r in range(first, last):
+        bits = bits_R[r]
+        lowest = bits if bits < lowest else lowest
+    return lowest
 
 
 @compiled
 def _keep(
-    sums_R: Any, n_here: int, myself: int, first: int, distances_K: Any, places_K: Any
+    bits_R: Any,
+    places_TR: Any,
+    t: int,
+    n_here: int,
+    own: int,
+    bits_QK: Any,
+    places_QK: Any,
+    q: int,
 ) -> None:
-    """Insert the sums that are below the farthest neighbour's distance."""
-    last = len(distances_K) - 1
+    """Insert the sums that come before the last neighbour."""
+    last = bits_QK.shape[1] - 1
     for start in range(0, n_here, PATCH):
-        if _lowest(sums_R, start, start + PATCH) >= distances_K[last]:
+        if _lowest(bits_R, start, start + PATCH) > bits_QK[q, last]:
             continue
         for r in range(start, min(start + PATCH, n_here)):
-            if sums_R[r] >= distances_K[last] or r == myself:
+            bits, place = bits_R[r], places_TR[t, r]
+            if place == own or not _before(bits, place, bits_QK[q, last], places_QK[q, last]):
                 continue
             k = last
-            while k > 0 and sums_R[r] < distances_K[k - 1]:
-                distances_K[k], places_K[k] = distances_K[k - 1], places_K[k - 1]
+            while k > 0 and _before(bits, place, bits_QK[q, k - 1], places_QK[q, k - 1]):
+                bits_QK[q, k], places_QK[q, k] = bits_QK[q, k - 1], places_QK[q, k - 1]
                 k -= 1
-            distances_K[k], places_K[k] = sums_R[r], first + r
+            bits_QK[q, k], places_QK[q, k] = bits, place
+
+
+@compiled
+def _before(bits: int, place: int, its_bits: int, its_place: int) -> bool:
+    return bool(bits < its_bits or (bits == its_bits and place < its_place))

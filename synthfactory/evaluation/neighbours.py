@@ -32,6 +32,7 @@ Columns = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
 
 MAX_NEAREST = 64
 QUERIES_AT_ONCE = 64
+SAMPLE = 256
 GPU_PAIRS = 1 << 26
 LARGEST = 1e37
 FAR = np.float32(3e38)
@@ -184,20 +185,65 @@ def _compiled(
     from synthfactory.evaluation import _kernels
 
     narrow, wide = _narrow_and_wide(queries, references, _kernels.MAX_NARROW)
-    ours = _columns(queries, narrow, wide)
-    theirs = [_tiled(found, _kernels.TILE) for found in _columns(references, narrow, wide)]
+    ours, theirs = (_columns(points, narrow, wide) for points in (queries, references))
+    order = _neighbourly(theirs, _kernels.TILE)
+    # The last tile is filled up with the last reference.
+    n_tiles = -(-len(order) // _kernels.TILE)
+    places = order[np.minimum(np.arange(n_tiles * _kernels.TILE), len(order) - 1)]
+    tiles = [_tiled(columns[places], n_tiles) for columns in theirs]
+    boxes = [np.stack([tile.min(axis=2).T, tile.max(axis=2).T]) for tile in tiles]
+    own = np.arange(len(queries)) if exclude_self else np.full(len(queries), -1)
     distances = np.empty((len(queries), k), dtype=np.float32)
     numbers = np.empty((len(queries), k), dtype=np.int64)
 
+    cut: list[npt.NDArray[Any]] = [distances, numbers, own, *ours]
+    shared: list[Any] = [places.reshape(n_tiles, -1), *tiles, *boxes, len(order)]
+
     def search(block: slice) -> None:
-        own = block.start if exclude_self else -1
-        mine = [columns[block] for columns in ours]
-        _kernels.search(distances[block], numbers[block], len(references), own, *mine, *theirs)
+        _kernels.search(*[*(rows[block] for rows in cut), *shared])
 
     with ThreadPoolExecutor(max(threads, 1)) as pool:
         for _ in pool.map(search, _blocks(len(queries), QUERIES_AT_ONCE)):
             pass
     return distances, numbers
+
+
+def _tiled(columns: npt.NDArray[Any], n_tiles: int) -> npt.NDArray[Any]:
+    """**Shape** (n_tiles, n_columns, n_rows / n_tiles)."""
+    n_columns = columns.shape[1]
+    tiles = columns.reshape(n_tiles, len(columns) // n_tiles, n_columns)
+    return np.ascontiguousarray(tiles.transpose(0, 2, 1))
+
+
+def _neighbourly(columns: Columns, size: int) -> Integers:
+    """An order of rows in which each ``size`` that follow each other are near each other.
+
+    Halves are halved again, at a multiple of ``size``, in the order of the column in which their
+    rows differ most: a k-d tree (Bentley 1975, https://doi.org/10.1145/361002.361007).
+    """
+    every = [column for table in columns for column in table.T]
+    order = np.arange(len(columns[0]))
+    waiting = [(0, len(order))]
+    while waiting and every:
+        first, last = waiting.pop()
+        if last - first <= size:
+            continue
+        rows = order[first:last]
+        sample = rows[:: -(-len(rows) // SAMPLE)]
+        widest = max(every, key=lambda column: _spread(column[sample]))
+        half = -(-len(rows) // size) // 2 * size
+        order[first:last] = rows[np.argpartition(widest[rows], half)]
+        waiting += [(first, first + half), (first + half, last)]
+    return order
+
+
+def _spread(values: npt.NDArray[Any]) -> float:
+    """About the mean distance of two values: for codes, the share of pairs that differ."""
+    if values.dtype.kind == "f":
+        middle = np.partition(values, len(values) // 2)[len(values) // 2]
+        return float(np.minimum(np.abs(values - middle), 1).mean())
+    shares = np.unique(values, return_counts=True)[1] / len(values)
+    return float(1 - (shares**2).sum())
 
 
 def _blocks(n_rows: int, size: int) -> Iterator[slice]:
@@ -222,14 +268,6 @@ def _columns(points: Points, narrow: list[int], wide: list[int]) -> Columns:
         points.codes[:, wide].astype(np.int32, order="C"),
         _finite(points.numbers),
     )
-
-
-def _tiled(columns: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
-    """**Shape** (n_tiles, n_columns, size): the last tile is filled up with the last row."""
-    n_tiles = -(-len(columns) // size)
-    places = np.minimum(np.arange(n_tiles * size), len(columns) - 1)
-    tiles = columns[places].reshape(n_tiles, size, columns.shape[1])
-    return np.ascontiguousarray(tiles.transpose(0, 2, 1))
 
 
 def _tensors(
