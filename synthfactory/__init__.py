@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from synthfactory.evaluation import Evaluation as Evaluation
     from synthfactory.evaluation import Findings as Findings
     from synthfactory.evaluation import Measurement as Measurement
-    from synthfactory.evaluation import evaluate as evaluate
     from synthfactory.generators import CTGAN as CTGAN
     from synthfactory.generators import SDVCTGAN as SDVCTGAN
     from synthfactory.generators import SDVTVAE as SDVTVAE
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from synthfactory.generators import SDVGaussianCopula as SDVGaussianCopula
     from synthfactory.generators import from_ctgan as from_ctgan
     from synthfactory.generators import load_model as load_model
+    from synthfactory.shadowing import evaluate as evaluate
     from synthfactory.tables import Column as Column
     from synthfactory.tables import Schema as Schema
     from synthfactory.tables import Table as Table
@@ -53,7 +53,8 @@ _HOME = {
         "from_ctgan",
         "load_model",
     ),
-    "evaluation": ("Evaluation", "Findings", "Measurement", "evaluate"),
+    "evaluation": ("Evaluation", "Findings", "Measurement"),
+    "shadowing": ("evaluate",),
     "certification": ("Policy", "Verdict", "Verification", "decide", "verify"),
 }
 _ROOM_OF = {name: room for room, names in _HOME.items() for name in names}

@@ -27,6 +27,7 @@ from synthfactory import (
     journal,
     release,
     seeds,
+    shadowing,
 )
 from synthfactory.certification import IssuerKey
 from synthfactory.errors import Interrupted, StageError, SynthfactoryError
@@ -176,14 +177,20 @@ def sample(run: Run, work: Path, report: Reporter) -> None:
 
 def evaluate(run: Run, work: Path, report: Reporter) -> None:
     """Measure fidelity, privacy leakage and utility of the sampled rows."""
-    parts = run.load_parts()
-    findings = run.order.evaluation.run(
+    parts, order = run.load_parts(), run.order
+    findings = order.evaluation.run(
         train=parts.train,
         control=parts.control,
         test=parts.test,
         synthetic=run.load_synthetic(parts.train.schema),
-        seed=seeds.derive(run.order.seed, "evaluation"),
-        threads=run.order.threads,
+        seed=seeds.derive(order.seed, "evaluation"),
+        threads=order.threads,
+        trainer=shadowing.ShadowTrainer(
+            order.generator, parts.train.schema, device=order.device, threads=order.threads
+        ),
+        model=shadowing.Shadow(
+            generators.load_model(run.folder / "fit" / "model"), threads=order.threads
+        ),
         progress=lambda fraction, detail: report("evaluate", fraction, detail),
     )
     artifacts.write_json(work / "findings.json", findings.to_dict())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from synthfactory.evaluation.evaluate import Evaluation as Evaluation
-from synthfactory.evaluation.evaluate import evaluate as evaluate
 from synthfactory.evaluation.measurement import ControlOutcome as ControlOutcome
 from synthfactory.evaluation.measurement import Findings as Findings
 from synthfactory.evaluation.measurement import Measurement as Measurement

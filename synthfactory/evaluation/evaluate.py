@@ -29,9 +29,11 @@ from synthfactory.evaluation.privacy import (
     attribute_inference,
     authenticity,
     dcr,
+    domias,
     exact_match,
     k_map,
     linkability,
+    shadows,
     singling_out,
 )
 from synthfactory.evaluation.suite import Found, Suite
@@ -56,6 +58,7 @@ SUITES: tuple[Suite, ...] = (
     linkability.SUITE,
     attribute_inference.SUITE,
     k_map.SUITE,
+    domias.SUITE,
     tstr.SUITE,
 )
 
@@ -149,7 +152,11 @@ class Evaluation:
     @property
     def suites(self) -> tuple[Suite, ...]:
         """The suites of this evaluation, in the order in which they are reported."""
-        return (*SUITES, *((controls.SUITE,) if self.controls else ()))
+        return (
+            *SUITES,
+            *((shadows.SUITE,) if self.shadows else ()),
+            *((controls.SUITE,) if self.controls else ()),
+        )
 
     def gather(
         self,
@@ -321,19 +328,3 @@ def _conclude(evidence: Evidence, suite: Suite, results: Results) -> Found:
         return suite.conclude(evidence, mine)
     except EvaluationError as error:
         return Found(failures=dict.fromkeys(suite.ids, str(error)))
-
-
-def evaluate(
-    *,
-    train: Table,
-    control: Table,
-    test: Table,
-    synthetic: Table,
-    seed: int,
-    evaluation: Evaluation | None = None,
-    threads: int = 2,
-) -> Findings:
-    """Measure fidelity, privacy leakage and utility; see `Evaluation.run`."""
-    return (evaluation or Evaluation()).run(
-        train=train, control=control, test=test, synthetic=synthetic, seed=seed, threads=threads
-    )

@@ -108,7 +108,8 @@ class ColumnModes:
     def _pick_gaussian(self, x: Floats, chance: np.random.Generator | None) -> Codes:
         logs = _log_densities(x, self.weights, self.means, self.stds)
         if chance is None:
-            return np.argmax(logs, axis=1)
+            likeliest: Codes = np.argmax(logs, axis=1)
+            return likeliest
         # The largest of log-density plus Gumbel noise is a draw by responsibility.
         picked: Codes = np.argmax(logs + chance.gumbel(size=logs.shape), axis=1)
         return picked

@@ -103,7 +103,10 @@ def build_report(
             "policy": {**order.policy.to_dict(), "digest": order.policy.digest},
             "verdict": decided,
             "notAssessed": [
-                {"what": what, "meaning": meaning} for what, meaning in words.NOT_ASSESSED
+                {"what": what, "meaning": meaning}
+                for what, meaning in words.not_assessed(
+                    {found["id"] for found in measured["measurements"]}
+                )
             ],
             "manifest": {
                 "merkleRoot": manifest["merkleRoot"],

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -396,6 +396,38 @@ def _time_order(finding: Json) -> str:
     )
 
 
+def _membership(finding: Json, who: str) -> str:
+    return (
+        f"Shown one training person and one person never seen, {who} picks the training person in"
+        f" {points(finding['estimate'])} of 100 cases ({span(finding, points)}); chance is 50."
+    )
+
+
+def _domias_knn(finding: Json) -> str:
+    return _membership(finding, "an attacker who compares how crowded the synthetic rows are there")
+
+
+def _domias_classifier(finding: Json) -> str:
+    return _membership(finding, "an attacker who trains a model on the synthetic rows")
+
+
+def _shadows(finding: Json) -> str:
+    sort = ((finding.get("details") or {}).get("worst") or {}).get("targets")
+    whose = f" and looks at {plain_text(sort)} people" if sort else ""
+    count = (finding.get("details") or {}).get("shadows")
+    trained = f"{count} models" if count else "models"
+    return _membership(finding, f"an attacker who trained {trained} of the same kind{whose}")
+
+
+def _epsilon(finding: Json) -> str:
+    right, guesses = ((finding.get("details") or {}).get(name) for name in ("right", "guesses"))
+    counted = f" ({right:,} of {guesses:,} guesses were right)" if guesses else ""
+    return (
+        "If differential privacy were claimed, its epsilon could not be below"
+        f" {measured(finding['estimate'])}{counted}; 0 means that the guesses refute nothing."
+    )
+
+
 METRICS: dict[str, Words] = {
     "fidelity.column_shapes": Words(
         title="Column shapes",
@@ -635,6 +667,66 @@ METRICS: dict[str, Words] = {
     ),
 }
 
+METRICS |= {
+    "privacy.domias_knn": Words(
+        title="Crowding around members",
+        question="Are the synthetic rows denser around training people than the population is?",
+        sentence=_domias_knn,
+        limits=(
+            "The attacker here knows a sample of the population and looks at distances only; an"
+            " attacker who can train the generator sees more."
+        ),
+        remedy="Do not release. Train for fewer epochs, or on more rows.",
+        control="Fresh real rows",
+        baseline="chance",
+    ),
+    "privacy.domias_classifier": Words(
+        title="Members told by a classifier",
+        question="Does a model of synthetic against real rows recognise training people?",
+        sentence=_domias_classifier,
+        limits="Another, stronger classifier may recognise more people.",
+        remedy="Do not release. Train for fewer epochs, or on more rows.",
+        control="Fresh real rows",
+        baseline="chance",
+    ),
+    "privacy.membership_black_box": Words(
+        title="Members told by shadow models, from the rows",
+        question="Can somebody who trains the same generator tell from the rows who took part?",
+        sentence=_shadows,
+        limits=(
+            "The shadow models learnt from this table, which helps them; more of them, or other"
+            " things to look at in the rows, could tell more."
+        ),
+        remedy="Do not release. Train for fewer epochs, or on more rows.",
+        control="Models of other people",
+        baseline="chance",
+    ),
+    "privacy.membership_white_box": Words(
+        title="Members told by shadow models, from the model",
+        question="Can somebody who holds the trained model tell who took part?",
+        sentence=_shadows,
+        limits=(
+            "The model's likelihood is looked at, not its weights; the model is not part of the"
+            " release, so this is what would be at stake if it were."
+        ),
+        remedy="Keep the model to yourself. Train for fewer epochs, or on more rows.",
+        control="Models of other people",
+        baseline="chance",
+    ),
+    "privacy.epsilon_lower_bound": Words(
+        title="Least epsilon",
+        question="Which claims of differential privacy do the attacks refute?",
+        sentence=_epsilon,
+        limits=(
+            "It is a lower bound: 0 proves nothing, since better guesses may exist. It does not"
+            " bound what can leak."
+        ),
+        remedy="Withdraw the claim, or train with more noise.",
+        control="Fresh real rows",
+        baseline="no refutation",
+    ),
+}
+
 FAMILIES: dict[str, tuple[str, str]] = {
     "fidelity": ("Fidelity", "Does it look like the original?"),
     "privacy": ("Privacy", "Did it leak its training persons?"),
@@ -669,6 +761,14 @@ NOT_ASSESSED: tuple[tuple[str, str], ...] = (
         "Leakage and quality were measured over all rows, not for the worst subgroup.",
     ),
 )
+
+_ASSESSED_BY = {"Shadow-model membership inference": "privacy.membership_black_box"}
+
+
+def not_assessed(measured: Container[str]) -> list[tuple[str, str]]:
+    """What was not tried, given the ids of what was measured."""
+    return [each for each in NOT_ASSESSED if _ASSESSED_BY.get(each[0]) not in measured]
+
 
 CONTROLS: dict[str, str] = {
     "noisy_copy": "Training rows with a little noise added",

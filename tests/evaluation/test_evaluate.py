@@ -23,6 +23,7 @@ IDS = {
     "privacy.dcr_share_aligned", "privacy.nndr_share", "privacy.authenticity",
     "privacy.singling_out", "privacy.linkability",
     "privacy.attribute_inference", "utility.tstr", "utility.retained",
+    "privacy.domias_knn", "privacy.domias_classifier", "privacy.epsilon_lower_bound",
 }  # fmt: skip
 # Measured where there is something to measure; otherwise neither a measurement nor a failure.
 WHERE_THERE_IS_SOME = {"fidelity.missing_patterns", "fidelity.time_order"}

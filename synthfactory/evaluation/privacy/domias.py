@@ -11,14 +11,16 @@ has a higher score is taken for a member; scores of members are compared with th
 Two forms, because kernel densities fail beyond about ten columns:
 
 - nearest neighbours: the density at x is proportional to ``1 / (n r^d)`` with r the distance to the
-  k-th nearest of n rows, so the logarithm of the ratio is ``d (log r_R - log r_S)`` and a constant;
-  once with numbers by their spread and once by each table's own ranks, which undoes a shift or a
-  stretch of every column.  The worse of both is reported;
+  k-th nearest of n rows, so the logarithm of the ratio is ``d (log r_R - log r_S)`` and a constant.
+  The nearest row shows copies, the fifth nearest a crowd; numbers are compared by their spread, and
+  by each table's own ranks, which undoes a shift or a stretch of every column.  The worst of these
+  four is reported;
 - a classifier that tells synthetic from reference rows: its logit is the logarithm of the ratio.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -47,7 +49,7 @@ Floats = npt.NDArray[np.float64]
 
 ID_KNN = "privacy.domias_knn"
 ID_CLASSIFIER = "privacy.domias_classifier"
-K = 1
+KS = (1, 5)
 # Below the ratio of any two distances that are above 0 in float32.
 FLOOR = 1e-30
 NEIGHBOURS, CLASSIFIER = "neighbours", "classifier"
@@ -80,9 +82,9 @@ def log_ratio(to_synthetic: Floats, to_reference: Floats, n_columns: int) -> Flo
 
 
 def neighbour_scores(
-    people: Points, synthetic: Points, reference: Points, *, k: int = K, threads: int
-) -> Floats:
-    """**Shape** (n_people,): the logarithm of the ratio of densities, by k-th nearest rows.
+    people: Points, synthetic: Points, reference: Points, *, threads: int
+) -> list[Floats]:
+    """For each k of `KS` **shape** (n_people,): the log ratio of densities by k-th nearest rows.
 
     Parameters
     ----------
@@ -91,28 +93,31 @@ def neighbour_scores(
     synthetic, reference
         Rows whose densities are compared; their numbers need not be equal.
     """
-    reach = [
-        nearest_k(people, rows, min(k, len(rows)), threads=threads)[0][:, -1].astype(np.float64)
+    synthetic_far, reference_far = (
+        nearest_k(people, rows, min(max(KS), len(rows)), threads=threads)[0].astype(np.float64)
         for rows in (synthetic, reference)
-    ]
+    )
     n_columns = people.numbers.shape[1] + people.codes.shape[1]
-    return log_ratio(reach[0], reach[1], n_columns)
+    return [
+        log_ratio(
+            synthetic_far[:, min(k, synthetic_far.shape[1]) - 1],
+            reference_far[:, min(k, reference_far.shape[1]) - 1],
+            n_columns,
+        )
+        for k in KS
+    ]
 
 
-def by_spread(evidence: Evidence, rows: Encoded, reference: Encoded) -> Scores:
+def by_spread(evidence: Evidence, rows: Encoded, reference: Encoded) -> dict[str, Scores]:
     """Scores with numbers divided by their spread in the reference."""
     spread = scales(reference)
     synthetic, known, members, strangers = (
-        by_scale(table, spread)
-        for table in (rows, reference, evidence.members, evidence.strangers)
+        by_scale(table, spread) for table in (rows, reference, evidence.members, evidence.strangers)
     )
-    return Scores(
-        *(neighbour_scores(people, synthetic, known, threads=evidence.threads)
-          for people in (members, strangers))
-    )  # fmt: skip
+    return _by_k("numbers by spread", members, strangers, synthetic, known, evidence.threads)
 
 
-def by_own_ranks(evidence: Evidence, rows: Encoded, reference: Encoded) -> Scores:
+def by_own_ranks(evidence: Evidence, rows: Encoded, reference: Encoded) -> dict[str, Scores]:
     """Scores with numbers by rank: real rows among all real rows, synthetic among themselves."""
     real = (evidence.members, evidence.strangers, reference)
     ranked = by_rank(
@@ -123,16 +128,24 @@ def by_own_ranks(evidence: Evidence, rows: Encoded, reference: Encoded) -> Score
     )
     ends = np.cumsum([0, *map(len, real)])
     members, strangers, known = (
-        part(ranked, first, last) for first, last in zip(ends[:-1], ends[1:], strict=True)
+        part(ranked, first, last) for first, last in itertools.pairwise(ends)
     )
-    synthetic = by_rank(rows)
-    return Scores(
-        *(neighbour_scores(people, synthetic, known, threads=evidence.threads)
-          for people in (members, strangers))
-    )  # fmt: skip
+    return _by_k("numbers by rank", members, strangers, by_rank(rows), known, evidence.threads)
 
 
-def by_classifier(evidence: Evidence, rows: Encoded, reference: Encoded) -> Scores:
+def _by_k(
+    how: str, members: Points, strangers: Points, synthetic: Points, known: Points, threads: int
+) -> dict[str, Scores]:
+    sides = [
+        neighbour_scores(people, synthetic, known, threads=threads)
+        for people in (members, strangers)
+    ]
+    return {
+        f"k = {k}, {how}": Scores(ours, theirs) for k, ours, theirs in zip(KS, *sides, strict=True)
+    }
+
+
+def by_classifier(evidence: Evidence, rows: Encoded, reference: Encoded) -> dict[str, Scores]:
     """The logit of gradient boosting that tells equally many synthetic and reference rows apart."""
     n = min(len(rows), len(reference), evidence.max_rows)
     chance = evidence.stream("domias: rows of the classifier")
@@ -145,13 +158,10 @@ def by_classifier(evidence: Evidence, rows: Encoded, reference: Encoded) -> Scor
             np.asarray(judge.decision_function(features(people, None, evidence.schema)[0]), float)
             for people in (evidence.members, evidence.strangers)
         ]
-    return Scores(*scores)
+    return {"gradient boosting": Scores(*scores)}
 
 
-FORMS = {
-    NEIGHBOURS: {"numbers by spread": by_spread, "numbers by rank": by_own_ranks},
-    CLASSIFIER: {"gradient boosting": by_classifier},
-}
+FORMS = {NEIGHBOURS: (by_spread, by_own_ranks), CLASSIFIER: (by_classifier,)}
 
 
 def halves(evidence: Evidence) -> tuple[Encoded, Encoded]:
@@ -167,19 +177,15 @@ def halves(evidence: Evidence) -> tuple[Encoded, Encoded]:
 def work(evidence: Evidence, piece: str) -> Judged:
     """The scores of one form, and those of the control."""
     rows, others = halves(evidence)
-    forms = FORMS[piece]
     n_synthetic, n_reference = len(evidence.synthetic), len(evidence.reference)
     if piece == CLASSIFIER:
         n_synthetic = n_reference = min(n_synthetic, n_reference, evidence.max_rows)
-    return Judged(
-        synthetic={
-            name: form(evidence, evidence.synthetic, evidence.reference)
-            for name, form in forms.items()
-        },
-        control={name: form(evidence, rows, others) for name, form in forms.items()},
-        n_synthetic=n_synthetic,
-        n_reference=n_reference,
-    )
+    found: dict[str, Scores] = {}
+    control: dict[str, Scores] = {}
+    for form in FORMS[piece]:
+        found |= form(evidence, evidence.synthetic, evidence.reference)
+        control |= form(evidence, rows, others)
+    return Judged(found, control, n_synthetic, n_reference)
 
 
 def area(evidence: Evidence, scores: Scores, confidence: float) -> tuple[Interval, float]:
@@ -246,9 +252,9 @@ def conclude(evidence: Evidence, results: Mapping[str, Any]) -> Found:
                 evidence,
                 ID_KNN,
                 near,
-                f"AUC of d (log r_R - log r_S), r the distance to the nearest (k = {K}) of the "
-                "reference or synthetic rows, members against strangers, DeLong interval; worse "
-                "of numbers by spread and by rank, with Bonferroni",
+                "AUC of d (log r_R - log r_S), r the distance to the k-th nearest reference or "
+                "synthetic row, members against strangers, DeLong interval; worst of k = 1 and 5, "
+                "numbers by spread and by rank, with Bonferroni",
             ),
             measurement(
                 evidence,

@@ -1,11 +1,11 @@
 """One-run audit of differential privacy: how large must epsilon at least be?
 
-Steinke, Nasr, Jagielski 2023, arXiv 2305.08846.  Whether a person was learnt was decided by a coin.
-An attacker looks at what was released and guesses for ``r`` of ``m`` persons.  Under
-(epsilon, delta)-differential privacy the number of right guesses is hardly larger than that of ``r``
-coins that show the right side with probability ``e^epsilon / (1 + e^epsilon)`` (theorem 5.2).  More
-right guesses than such coins explain refute epsilon; the largest epsilon that is refuted is a lower
-bound.
+Steinke, Nasr, Jagielski 2023, arXiv 2305.08846.  Whether a person was learnt was decided by a
+coin.  An attacker looks at what was released and guesses for ``r`` of ``m`` persons.  Under
+(epsilon, delta)-differential privacy the number of right guesses is hardly larger than that of
+``r`` coins that show the right side with probability ``e^epsilon / (1 + e^epsilon)`` (theorem 5.2).
+More right guesses than such coins explain refute epsilon; the largest epsilon that is refuted is a
+lower bound.
 
 It is a lower bound: 0 proves nothing, another attack may guess better.  The split decides by
 coin up to the fixed sizes of the parts, so canaries are drawn to be members and strangers by a fair
@@ -97,9 +97,7 @@ class Canaries(NamedTuple):
         return self.order < len(self.members)
 
 
-def draw_canaries(
-    members: Codes, strangers: Codes, chance: np.random.Generator
-) -> Canaries:
+def draw_canaries(members: Codes, strangers: Codes, chance: np.random.Generator) -> Canaries:
     """One row of as many persons as coins allow.
 
     Parameters
@@ -239,7 +237,8 @@ def measure(
         better="lower",
         confidence=evidence.confidence,
         method="one-run audit (Steinke et al. 2023, theorem 5.2), best of "
-        f"{len(attacks) * len(STRATEGIES)} sets of guesses with Bonferroni; a lower bound: a value "
-        "of 0 proves nothing; the upper end is what this attack could reach, not a bound on epsilon",
+        f"{len(attacks) * len(STRATEGIES)} sets of guesses with Bonferroni; a lower bound: a "
+        "value of 0 proves nothing; the upper end is what this attack could reach, not a bound on "
+        "epsilon",
         details=details,
     )

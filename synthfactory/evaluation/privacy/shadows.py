@@ -1,4 +1,4 @@
-"""Shadow models: does the release bear the traces of single persons, as models tell that learnt them?
+"""Shadow models: does the release bear the traces of single persons?
 
 The strongest attacker can train the generator, too.  She trains shadow models on random halves of a
 pool of people, so that everybody is learnt by half of them, looks at how a person's traces differ
@@ -324,12 +324,8 @@ def weigh(judged: Floats, shadows: Floats, inside: Mask, n_targets: int, seed: i
 
     every = np.arange(len(shadows))
     own = weighed(trained_on(every), (judged - centre) / scale)
-    others = np.stack(
-        [weighed(trained_on(every[every != place]), moved[place]) for place in every]
-    )
-    return Numbers(
-        own[:n_targets], own[n_targets:], others[:, :n_targets], others[:, n_targets:]
-    )
+    others = np.stack([weighed(trained_on(every[every != place]), moved[place]) for place in every])
+    return Numbers(own[:n_targets], own[n_targets:], others[:, :n_targets], others[:, n_targets:])
 
 
 def likelihoods(judged: Floats, shadows: Floats, n_targets: int) -> Numbers:
@@ -337,9 +333,7 @@ def likelihoods(judged: Floats, shadows: Floats, n_targets: int) -> Numbers:
     finite = shadows[np.isfinite(shadows)]
     least = float(np.quantile(finite, 0.01)) - FAR_BELOW if len(finite) else -FAR_BELOW
     own, others = np.maximum(judged, least), np.maximum(shadows, least)
-    return Numbers(
-        own[:n_targets], own[n_targets:], others[:, :n_targets], others[:, n_targets:]
-    )
+    return Numbers(own[:n_targets], own[n_targets:], others[:, :n_targets], others[:, n_targets:])
 
 
 def on_one_level(numbers: Numbers) -> Numbers:
@@ -451,9 +445,9 @@ def measurement(
     looks = []
     for score, values in scores.items():
         for group, mask in groups.items():
-            sides = values[mask & targets.member], values[mask & ~targets.member]
-            value, error = auc(*sides)
-            interval, error = auc_interval(value, error, len(sides[1]), confidence)
+            ours, theirs = values[mask & targets.member], values[mask & ~targets.member]
+            value, error = auc(ours, theirs)
+            interval, error = auc_interval(value, error, len(theirs), confidence)
             looks.append(Look(score, group, interval, error, int(mask.sum())))
     worst = max(looks, key=lambda each: each.interval.ucb)
     best = scores[worst.score]
