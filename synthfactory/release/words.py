@@ -578,6 +578,14 @@ def _shadows(finding: Json) -> str:
     return _membership(finding, f"an attacker who trained {trained} of the same kind{whose}")
 
 
+def _true_positives(finding: Json) -> str:
+    return (
+        "An attacker who wrongly suspects"
+        f" {points(finding['baseline'])} of 100 persons never seen recognises"
+        f" {points(finding['estimate'])} of 100 training persons ({span(finding, points)})."
+    )
+
+
 def _epsilon(finding: Json) -> str:
     right, guesses = ((finding.get("details") or {}).get(name) for name in ("right", "guesses"))
     counted = f" ({right:,} of {guesses:,} guesses were right)" if guesses else ""
@@ -958,6 +966,24 @@ METRICS: dict[str, Words] = {
         question="Does a model of synthetic against real rows recognise training people?",
         sentence=_domias_classifier,
         limits="Another, stronger classifier may recognise more people.",
+        remedy="Do not release. Train for fewer epochs, or on more rows.",
+        control="Fresh real rows",
+        baseline="chance",
+    ),
+    "privacy.tpr_at_1pct_fpr": Words(
+        title="Members recognised almost for certain",
+        question="How many training people are recognised by an attacker who is hardly ever wrong?",
+        sentence=_true_positives,
+        limits="An attacker who can train the generator, or look into it, may recognise more.",
+        remedy="Do not release. Train for fewer epochs, or on more rows.",
+        control="Fresh real rows",
+        baseline="chance",
+    ),
+    "privacy.tpr_at_1permille_fpr": Words(
+        title="Members recognised for certain",
+        question="The same by an attacker who is wrong once in a thousand times.",
+        sentence=_true_positives,
+        limits="An attacker who can train the generator, or look into it, may recognise more.",
         remedy="Do not release. Train for fewer epochs, or on more rows.",
         control="Fresh real rows",
         baseline="chance",
