@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import gzip
 import json
@@ -12,9 +13,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from bends import CASES, PLAN, SIGNED, edit, reissue
+from bends import CASES, PLAN, SIGNED, edit, reissue, resign
 
 from synthfactory.artifacts import canonical_json, digest_file, read_json, write_json
 from synthfactory.certification import (
@@ -279,3 +281,53 @@ def test_signature_covers_canonical_json(release: Path) -> None:
     document = json.loads(path.read_text())
     path.write_bytes(canonical_json(document))
     assert verify(release).ok
+
+
+STRANGE: list[Any] = [
+    None, True, -1, 0, 2**53, 10**30, 0.5, 1e308, "", "x", "\ud800", "../..", "\x00", [], [[]], {},
+    {"a": None}, [None], ["x", 1], {"id": []},
+]  # fmt: skip
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Every place of a document: the container and the key."""
+    keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+    found = [(value, key) for key in keys]
+    for key in keys:
+        if isinstance(value[key], dict | list):
+            found += places(value[key])
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize(
+    "name", ["certificate.json", "manifest.json", "report.json", "status.json", "resources.json"]
+)
+def test_strange_values_never_crash_it(
+    name: str, signed: bool, release: Path, tmp_path: Path
+) -> None:
+    key = new_key(tmp_path / "key.pem")
+    reissue(release, key)
+    chance = np.random.default_rng(11)
+    before = {path: path.read_bytes() for path in release.glob("*.json")}
+    for _ in range(60):
+        document = read_json(release / name)
+        container, where = (every := places(document))[chance.integers(len(every))]
+        strange = STRANGE[chance.integers(len(STRANGE))]
+        if container[where] == strange:
+            continue
+        container[where] = strange
+        (release / name).write_text(json.dumps(document))
+        if signed and name == "certificate.json":
+            with contextlib.suppress(ValueError, KeyError):
+                unsigned = {k: v for k, v in document.items() if k != "proof"}
+                signed_again = credential.sign(unsigned, key, datetime.now(UTC))
+                (release / name).write_text(json.dumps(signed_again))
+        elif signed:
+            resign(release, key)
+        verification = verify(release)
+        assert signed or not verification.ok, (where, strange)
+        assert all(line.isprintable() for line in verification.lines)
+        for path, content in before.items():
+            path.write_bytes(content)
