@@ -214,7 +214,9 @@ def measure(
     )
     claim = None if evidence.trainer is None else evidence.trainer.claim
     delta = 0.0 if claim is None else claim[1]
-    found = best_bound(canaries, attacks, evidence.confidence, delta)
+    # The lower end of a two-sided interval, as of all other measurements.
+    one_sided = (1 + evidence.confidence) / 2
+    found = best_bound(canaries, attacks, one_sided, delta)
     details: dict[str, Any] = {
         "canaries": found.n_canaries,
         "guesses": found.n_guesses,
@@ -232,7 +234,7 @@ def measure(
         ucb=found.highest,
         n=found.n_canaries,
         baseline=0.0,
-        control=best_bound(canaries, control, evidence.confidence, delta).epsilon,
+        control=best_bound(canaries, control, one_sided, delta).epsilon,
         unit="epsilon",
         better="lower",
         confidence=evidence.confidence,
