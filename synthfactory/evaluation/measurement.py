@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from synthfactory import markup
 from synthfactory.errors import EvaluationError, did_you_mean
 
 if TYPE_CHECKING:
@@ -230,9 +231,26 @@ class Findings:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        frame = self.to_frame()
-        html: str = frame.to_html(index=False, escape=True, float_format=lambda x: f"{x:.4g}")
-        return html
+        rows = [
+            (
+                item.id,
+                markup.number(item.estimate),
+                f"{markup.number(item.lcb)} to {markup.number(item.ucb)}",
+                markup.number(item.control),
+                markup.number(item.baseline),
+                f"{item.unit}, {item.better} is better",
+                f"{item.n:,}",
+            )
+            for item in self.measurements
+        ]
+        rows += [(name, "not measured", why, "", "", "", "") for name, why in self.failures.items()]
+        told = {
+            None: "The instrument was not checked.",
+            True: "The instrument holds: planted leaks were found, clean data passed.",
+            False: "The instrument does NOT hold: do not trust what says that little leaks.",
+        }
+        headings = ("finding", "estimate", "interval", "control", "baseline", "unit", "n")
+        return markup.table(headings, rows, note=told[self.instrument_valid])
 
 
 def rounded(value: Any) -> Any:

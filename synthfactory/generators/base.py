@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from synthfactory import markup
 from synthfactory.errors import OrderError, TrainingError, did_you_mean
 from synthfactory.tables import Column, Schema, Table
 
@@ -152,8 +154,20 @@ class Model(abc.ABC):
     def load(cls, path: Path, document: Mapping[str, Any]) -> Model:
         """The inverse of `save`; ``document`` is the content of ``model.json``."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.schema.columns)} columns, {self.spec!r})"
+
     def _repr_html_(self) -> str:
-        return f"<code>{type(self.spec).__name__}</code> of {len(self.schema.columns)} columns"
+        """The specification and the columns' kinds; no level and no range of a column."""
+        spec = self.spec
+        names = Counter(column.kind for column in self.schema.columns)
+        kinds = ", ".join(f"{count} {kind}" for kind, count in names.items())
+        return markup.table(
+            (type(spec).__name__, ""),
+            [(name, str(value)) for name, value in spec.hyperparameters().items()],
+            note=f"A fitted model of {len(self.schema.columns)} columns ({kinds}); licence of the "
+            f"generator: {spec.licence}.",
+        )
 
 
 def check_conditions(schema: Schema, conditions: Mapping[str, Any] | None) -> dict[str, int]:
