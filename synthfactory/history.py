@@ -63,7 +63,7 @@ class RunRecord:
     def findings(self) -> Mapping[str, Any]:
         """What was measured, as JSON values; without measurements before the evaluation."""
         path = self.folder / "evaluate" / "findings.json"
-        empty = {"measurements": [], "failures": {}}
+        empty: dict[str, Any] = {"measurements": [], "failures": {}}
         found: Mapping[str, Any] = artifacts.read_json(path) if path.exists() else empty
         return found
 

@@ -153,7 +153,7 @@ class Table:
 
     def _described(self) -> list[tuple[str, str, str, str]]:
         """Each column's name, kind, type, and counts in words."""
-        described = []
+        described: list[tuple[str, str, str, str]] = []
         for column in self.schema.columns:
             missing = self.data.column(column.name).null_count
             counts = [f"{len(column.categories)} levels"] if column.categories else []
