@@ -2,7 +2,7 @@
 
     python docs/make_transcript.py
 
-Three orders on a made-up table of 4,000 people, under a policy of one's own: a short TVAE,
+Three orders on a made-up table of 8,000 people, under a policy of one's own: TVAE,
 independent columns, and a generator whose package is not installed here.  They end as they end; the
 script refuses to write a page on which no order was certified, none refused or none failed.
 """
@@ -24,7 +24,6 @@ import pandas as pd
 PAGE = Path(__file__).parent / "transcript.md"
 ROOT = Path(__file__).resolve().parents[1]
 PROMPT = "$ "
-TVAE = "_target_: synthfactory.generators.TVAE\nepochs: 60\n"
 POLICY = """id: pilot
 version: "1.0"
 title: A pilot inside the house
@@ -33,13 +32,13 @@ rules:
   - {id: no-copies, metric: privacy.exact_match, bound: ucb, op: "<=", value: 0.02,
      why: a copied row is a person}
   - {id: not-nearer-to-members, metric: privacy.dcr_share, bound: ucb, op: "<=", value: 0.56,
-     why: 4000 people allow no narrower interval}
+     why: 8000 people allow no narrower interval}
   - {id: dependence-is-kept, metric: fidelity.association, bound: lcb, op: ">=", value: 0.5,
      why: columns drawn one by one answer no question about relations}
 """
 ORDERS = (
     "--multirun --config-dir my dataset.path=people.csv dataset.target=outcome policy=pilot "
-    "evaluation=quick generator=short_tvae,independent,sdv_tvae"
+    "evaluation=quick generator=tvae,independent,sdv_tvae"
 )
 HEAD = """# A campaign, as a terminal shows it
 
@@ -114,12 +113,11 @@ def record(folder: Path) -> str:
     SystemExit
         When the campaign did not end in all three ways.
     """
-    for path, text in (("generator/short_tvae", TVAE), ("policy/pilot", POLICY)):
-        (folder / "my" / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "my" / path).with_suffix(".yaml").write_text(text)
-    make_people(4_000).to_csv(folder / "people.csv", index=False)
+    (folder / "my" / "policy").mkdir(parents=True)
+    (folder / "my" / "policy" / "pilot.yaml").write_text(POLICY)
+    make_people(8_000).to_csv(folder / "people.csv", index=False)
     session = Session(folder)
-    session.type("cat my/generator/short_tvae.yaml my/policy/pilot.yaml")
+    session.type("cat my/policy/pilot.yaml")
     session.type(f"synthfactory plan {ORDERS}")
     session.type(f"synthfactory run {ORDERS}")
     states = json.loads(
