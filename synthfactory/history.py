@@ -102,10 +102,10 @@ class RunRecord:
 
     def _repr_html_(self) -> str:
         rows = [
-            (item["id"], *(markup.number(item[name]) for name in ("estimate", "lcb", "ucb")))
+            (item["id"], *(markup.short_number(item[name]) for name in ("estimate", "lcb", "ucb")))
             for item in self.findings["measurements"]
         ]
-        shown = markup.table(("finding", "estimate", "lcb", "ucb"), rows) if rows else ""
+        shown = markup.html_table(("finding", "estimate", "lcb", "ucb"), rows) if rows else ""
         reasons = "".join(markup.paragraph(reason) for reason in self.status.reasons)
         wall_s = self.costs["total"]["wall_s"]
         return (
@@ -158,7 +158,7 @@ class Runs(Sequence[RunRecord]):
             (item.name, item.state, item.status.stage, " ".join(item.status.reasons))
             for item in self._records
         ]
-        return markup.table(("run", "state", "stage", "why"), rows, note=f"{len(rows)} runs")
+        return markup.html_table(("run", "state", "stage", "why"), rows, note=f"{len(rows)} runs")
 
 
 def runs(folder: str | Path = "runs") -> Runs:

@@ -6,10 +6,10 @@ import html
 from collections.abc import Iterable, Sequence
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[object]], note: str = "") -> str:
+def html_table(headings: Sequence[str], rows: Iterable[Sequence[object]], note: str = "") -> str:
     """A table, with a line below it.
 
-    >>> table(["a"], [["<b>"], [None]], note="2 rows")
+    >>> html_table(["a"], [["<b>"], [None]], note="2 rows")
     '<table><thead><tr><th>a</th></tr></thead><tbody><tr><td>&lt;b&gt;</td></tr><tr><td></td></tr></tbody></table><p><small>2 rows</small></p>'
     """  # noqa: E501
     head = "".join(f"<th>{_text(heading)}</th>" for heading in headings)
@@ -30,10 +30,10 @@ def title(text: str) -> str:
     return f"<p><strong>{_text(text)}</strong></p>"
 
 
-def number(value: object) -> str:
+def short_number(value: object) -> str:
     """Four significant digits; empty for what was not measured.
 
-    >>> number(0.123456), number(None), number(12), number("text")
+    >>> short_number(0.123456), short_number(None), short_number(12), short_number("text")
     ('0.1235', '', '12', 'text')
     """
     if value is None:

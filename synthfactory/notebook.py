@@ -105,8 +105,10 @@ class Certificate:
         ]
         return (
             markup.title("Certificate, as it claims")
-            + markup.table(("", ""), self._lines().items())
-            + markup.table(("finding", "estimate", "lower", "upper", "the policy asks"), findings)
+            + markup.html_table(("", ""), self._lines().items())
+            + markup.html_table(
+                ("finding", "estimate", "lower", "upper", "the policy asks"), findings
+            )
             + markup.paragraph("Not checked here: .verify(issuer=...) checks it with its data.")
         )
 

@@ -87,7 +87,7 @@ def test_no_folder_is_explained(tmp_path: Path) -> None:
 
 
 def test_names_with_brackets_and_dashes(tmp_path: Path) -> None:
-    assert history.generator_name("a-b-sdv_ctgan-s12-0123456789ab", "a-b", 12) == "sdv_ctgan"
+    assert history.generator_name("a_b-sdv_ctgan-s12-0123456789ab", "a-b", 12) == "sdv_ctgan"
 
 
 def expected(runs: Path, name: str, **changes: object) -> history.Expectation | None:

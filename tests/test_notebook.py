@@ -81,7 +81,7 @@ def test_findings_show_interval_control_and_instrument(certified_run: Path) -> N
     page = findings._repr_html_()
     for item in findings.measurements:
         assert item.id in page
-        assert f"{markup.number(item.lcb)} to {markup.number(item.ucb)}" in page
+        assert f"{markup.short_number(item.lcb)} to {markup.short_number(item.ucb)}" in page
     assert "The instrument holds" in page
     missed = ControlOutcome(id="planted", kind="positive", flagged=False)
     broken = dataclasses.replace(

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from synthfactory import markup
 from synthfactory.errors import EvaluationError, did_you_mean
+from synthfactory.markup import html_table, short_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -234,10 +234,10 @@ class Findings:
         rows = [
             (
                 item.id,
-                markup.number(item.estimate),
-                f"{markup.number(item.lcb)} to {markup.number(item.ucb)}",
-                markup.number(item.control),
-                markup.number(item.baseline),
+                short_number(item.estimate),
+                f"{short_number(item.lcb)} to {short_number(item.ucb)}",
+                short_number(item.control),
+                short_number(item.baseline),
                 f"{item.unit}, {item.better} is better",
                 f"{item.n:,}",
             )
@@ -250,7 +250,7 @@ class Findings:
             False: "The instrument does NOT hold: do not trust what says that little leaks.",
         }
         headings = ("finding", "estimate", "interval", "control", "baseline", "unit", "n")
-        return markup.table(headings, rows, note=told[self.instrument_valid])
+        return html_table(headings, rows, note=told[self.instrument_valid])
 
 
 def rounded(value: Any) -> Any:

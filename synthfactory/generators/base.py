@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from synthfactory import markup
 from synthfactory.errors import OrderError, TrainingError, did_you_mean
+from synthfactory.markup import html_table
 from synthfactory.tables import Column, Schema, Table
 
 MODEL_FILE = "model.json"
@@ -162,7 +162,7 @@ class Model(abc.ABC):
         spec = self.spec
         names = Counter(column.kind for column in self.schema.columns)
         kinds = ", ".join(f"{count} {kind}" for kind, count in names.items())
-        return markup.table(
+        return html_table(
             (type(spec).__name__, ""),
             [(name, str(value)) for name, value in spec.hyperparameters().items()],
             note=f"A fitted model of {len(self.schema.columns)} columns ({kinds}); licence of the "

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from synthfactory import markup
 from synthfactory.artifacts import write_atomic
 from synthfactory.errors import SchemaError
+from synthfactory.markup import html_table
 from synthfactory.tables.parquet import ROW_GROUP, parquet_settings
 from synthfactory.tables.schema import Schema
 
@@ -137,7 +137,7 @@ class Table:
 
     def _repr_html_(self) -> str:
         """Columns and counts; a table may be confidential, so no value of it is shown."""
-        return markup.table(
+        return html_table(
             ("column", "kind", "type", ""),
             self._described(),
             note=f"{self._size}{self._roles}. Rows are not shown: .head().to_pandas() shows some.",
