@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -226,7 +227,7 @@ def parser() -> argparse.ArgumentParser:
 
     complete = _verb(verbs, "completion", "a script of completions for your shell", COMPLETION_HELP)
     complete.add_argument("shell", choices=("bash", "zsh", "fish"))
-    complete.set_defaults(verb=_lazily("completion"))
+    complete.set_defaults(verb=_lazily("completion", "completion"))
 
     verify = _verb(verbs, "verify", "check a release offline; 0 only if everything holds")
     verify.add_argument("release", type=Path, help="a release folder")
@@ -313,12 +314,11 @@ def _verb(
     return added
 
 
-def _lazily(name: str) -> Callable[[argparse.Namespace], int]:
-    """A verb of `synthfactory.cli.verbs`, imported only when it is called."""
+def _lazily(name: str, module: str = "verbs") -> Callable[[argparse.Namespace], int]:
+    """A verb of a module of `synthfactory.cli`, imported only when it is called."""
 
     def call(arguments: argparse.Namespace) -> int:
-        from synthfactory.cli import verbs
-
+        verbs = importlib.import_module(f"synthfactory.cli.{module}")
         code: int = getattr(verbs, name)(arguments)
         return code
 

@@ -42,6 +42,14 @@ class Verb:
     choices: tuple[str, ...] = ()
 
 
+def completion(arguments: argparse.Namespace) -> int:
+    """The verb: print a shell's script."""
+    from synthfactory.cli import parser
+
+    print(script(arguments.shell, parser()), end="")
+    return 0
+
+
 def script(shell: str, parser: argparse.ArgumentParser, conf: Path | None = None) -> str:
     """The completion script of a shell.
 
@@ -104,7 +112,8 @@ def _keys(values: Mapping[str, Any], prefix: str, depth: int = 2) -> Iterator[st
 
 
 def _read(path: Path) -> dict[str, Any]:
-    values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    values: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), loader) or {}
     return values
 
 

@@ -275,15 +275,6 @@ def doctor(arguments: argparse.Namespace) -> int:
     return code
 
 
-def completion(arguments: argparse.Namespace) -> int:
-    """Print a shell's completion script."""
-    from synthfactory.cli import parser
-    from synthfactory.cli.completion import script
-
-    print(script(arguments.shell, parser()), end="")
-    return 0
-
-
 def verify(arguments: argparse.Namespace) -> int:
     """Check a release; one line per failed check."""
     try:

@@ -9,6 +9,7 @@ import re
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -134,9 +135,11 @@ def test_a_script_starts_no_program(scripts: dict[str, Path]) -> None:
 
 
 def test_the_bash_script_is_clean(scripts: dict[str, Path]) -> None:
-    if shutil.which("shellcheck") is None:
+    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    shellcheck = shutil.which("shellcheck", path=beside)
+    if shellcheck is None:
         pytest.skip("needs shellcheck")
-    subprocess.run(["shellcheck", "--shell=bash", str(scripts["bash"])], check=True)
+    subprocess.run([shellcheck, "--shell=bash", str(scripts["bash"])], check=True)
 
 
 @pytest.mark.parametrize("shell", SHELLS)
