@@ -16,6 +16,13 @@ from synthfactory import artifacts, certification, interruption
 from synthfactory.cli.console import MARKS, ask_passphrase, console, read_key, tell, watching
 from synthfactory.errors import Interrupted, ReleaseError
 
+LEVELS = {
+    "ok": ("✔", "green"),
+    "note": ("·", "cyan"),
+    "warning": ("!", "yellow"),
+    "problem": ("✘", "red"),
+}
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -54,7 +61,9 @@ def resume(arguments: argparse.Namespace) -> int:
 def plan(arguments: argparse.Namespace) -> int:
     """Say what `run` with the same words would make, what is there already, and why."""
     from synthfactory.cli.jobs import describe_jobs
+    from synthfactory.cli.plans import in_words
     from synthfactory.cli.plans import plan as plan_all
+    from synthfactory.history import in_words as time_in_words
 
     settings = _all_settings(arguments)
     plans = plan_all(settings)
@@ -73,12 +82,17 @@ def plan(arguments: argparse.Namespace) -> int:
             screen.print(Text(f"    would run: {', '.join(item.missing)}"))
         for reason in item.reasons:
             screen.print(Text(f"    {reason}"))
+        if item.left is not None:
+            about = time_in_words(item.left.seconds)
+            screen.print(Text(f"    about {about}, from {item.left.source}"))
     for line in jobs:
         screen.print(Text(line))
     counts = {
         state: sum(item.state == state for item in plans) for state in ("done", "continue", "new")
     }
     screen.print(Text(", ".join(f"{count} {state}" for state, count in counts.items())))
+    if told := in_words(plans):
+        screen.print(Text(told))
     return 0
 
 
@@ -237,6 +251,28 @@ def status(arguments: argparse.Namespace) -> int:
         if waiting:
             screen.print(Text(f"Job {campaign['job']}: {len(waiting)} run(s) have not begun yet."))
     return 0
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Look at this machine; 1 when something would make runs fail."""
+    from synthfactory.cli.doctor import examine, exit_code
+
+    findings = examine(arguments.runs, arguments.key)
+    code = exit_code(findings)
+    if arguments.json:
+        _print_json({"ok": code == 0, "checks": [found.to_dict() for found in findings]})
+        return code
+    screen = console(stderr=False)
+    width = max(len(found.check) for found in findings)
+    for found in findings:
+        mark, colour = LEVELS[found.level]
+        line = Text(f"{mark} {found.check:<{width}}  ", style=colour)
+        screen.print(line + Text(found.found, style=""))
+        if found.remedy:
+            screen.print(Text(f"{'':<{width}}    → {found.remedy}"))
+    counts = {level: sum(found.level == level for found in findings) for level in LEVELS}
+    screen.print(Text(", ".join(f"{count} {level}" for level, count in counts.items())))
+    return code
 
 
 def verify(arguments: argparse.Namespace) -> int:
