@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import signal
 import sys
@@ -236,6 +237,34 @@ def status(arguments: argparse.Namespace) -> int:
         waiting = [name for name in campaign["runs"] if name not in begun]
         if waiting:
             screen.print(Text(f"Job {campaign['job']}: {len(waiting)} run(s) have not begun yet."))
+    return 0
+
+
+def dashboard(arguments: argparse.Namespace) -> int:
+    """Write the benchmark site, or show it on this machine until Ctrl-C."""
+    from synthfactory.dashboard import Built, build, serve
+
+    def told(address: str, built: Built) -> None:
+        if arguments.json:
+            _print_json({**built.to_dict(), "address": address})
+            sys.stdout.flush()
+            return
+        screen = console()
+        screen.print(
+            Text(
+                f"{built.runs} run(s), {built.read} read anew, in {built.seconds:.2f} s: {address}"
+            )
+        )
+        for name in built.unreadable:
+            screen.print(Text(f"    not read, a file of it is damaged: {name}"))
+
+    if not arguments.serve:
+        built = build(arguments.runs, arguments.output)
+        told(str(arguments.output / "index.html"), built)
+        return 0
+    # Ctrl-C is how this ends, so it is no interruption.
+    with contextlib.suppress(KeyboardInterrupt):
+        serve(arguments.runs, arguments.output, port=arguments.port, ready=told)
     return 0
 
 
