@@ -71,6 +71,10 @@ class Cell:
     best: int = 0
     worst: int = 0
 
+    def bound(self, better: str) -> float:
+        """The worse end of the interval."""
+        return self.lcb if better == "higher" else self.ucb
+
 
 @dataclass(frozen=True, kw_only=True)
 class Overall:
@@ -346,7 +350,8 @@ class Axis:
 AXES = (
     Axis(key="fidelity", title="Fidelity (pair trends)", unit="share", better="higher",
          metric="fidelity.pair_trends"),
-    Axis(key="leakage", title="Leakage bound", unit="share", better="lower", metric=LEAKAGE),
+    Axis(key="leakage", title="Leakage (worst attack)", unit="share", better="lower",
+         metric=LEAKAGE),
     Axis(key="utility", title="Utility (learning kept)", unit="share", better="higher",
          metric="utility.retained"),
     Axis(key="gpu_h", title="GPU-hours held", unit="h", better="lower"),

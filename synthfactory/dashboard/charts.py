@@ -77,7 +77,7 @@ def mark_svg(label: str) -> Markup:
 def pareto_chart(
     runs: Sequence[Record], front: Iterable[str], x: Axis, y: Axis, *, labels: Mapping[str, str]
 ) -> Markup:
-    """Every run as a point at its bounds on two axes; whiskers lead to the estimates.
+    """Every run as a point at its bounds on two axes.
 
     Parameters
     ----------
@@ -131,6 +131,8 @@ def heat_grid(
 ) -> Markup:
     """Tables by generators; full colour is the best of the map, hatched is failed or missing.
 
+    Each cell holds the worse end of its interval.
+
     Parameters
     ----------
     cells
@@ -140,7 +142,7 @@ def heat_grid(
     """
     width, height, top = 104.0, 38.0, 64.0
     left = 16 + 7.0 * max((min(len(name), 22) for name in datasets), default=0)
-    values = [cell.estimate for cell in cells.values()]
+    values = [cell.bound(better) for cell in cells.values()]
     low, high = min(values, default=0.0), max(values, default=1.0)
     body: list[Markup | str] = [hatches()]
     for column, label in enumerate(generators):
@@ -164,9 +166,9 @@ def heat_grid(
             if cell is None:
                 shade, said = ("failed", f"✕ {n_failed} failed") if n_failed else ("gap", "–")
             else:
-                share = (cell.estimate - low) / (high - low) if high > low else 1.0
-                share = share if better == "higher" else 1 - share
-                shade, said = f"h{round(1 + 5 * share)}", measured(cell.estimate, unit)
+                share = _share_of_best(cell.bound(better), low, high, better)
+                shade = f"h{round(1 + 5 * share)}"
+                said = ("≥ " if better == "higher" else "≤ ") + measured(cell.bound(better), unit)
             body.append(
                 Markup(
                     '<rect class="cell {}" x="{}" y="{}" width="{}" height="{}"><title>{}</title>'
@@ -180,9 +182,7 @@ def heat_grid(
                     f"{generator} on {dataset}: {said}",
                 )
             )
-            body.append(
-                text(x + width / 2, y + height / 2 + 4, said, "label", anchor="middle")
-            )
+            body.append(text(x + width / 2, y + height / 2 + 4, said, "label", anchor="middle"))
     return svg.figure(
         body,
         width=left + width * len(generators) + 4,
@@ -191,6 +191,14 @@ def heat_grid(
         description="the table below holds the same numbers",
         css_class="heat-grid",
     )
+
+
+def _share_of_best(value: float, low: float, high: float, better: str) -> float:
+    """How near a value is to the best of the map, from 0 to 1."""
+    if not high > low:
+        return 1.0
+    share = (value - low) / (high - low)
+    return share if better == "higher" else 1 - share
 
 
 def hatches() -> Markup:
@@ -224,6 +232,7 @@ def trend_chart(
         [], [number for item in found for number in item], "", unit, categories=categories
     )
     body = frame.axes("version", title)
+    marks: list[Markup] = []
     for place, (generator, points) in enumerate(sorted(series.items())):
         shift = (place - (len(series) - 1) / 2) * min(14.0, 60.0 / max(len(series), 1))
         mark = mark_of(generator)
@@ -239,12 +248,12 @@ def trend_chart(
                 f'<path class="curve s{mark.colour}" d="M{coordinate(x)} {coordinate(frame.y(lcb))}'
                 f'V{coordinate(frame.y(ucb))}"/>'
             )
-            body.append(
+            marks.append(
                 _point(generator, x, frame.y(estimate), big=False,
                        title=f"{generator}: {measured(estimate, unit)}")
             )  # fmt: skip
     return svg.figure(
-        body,
+        [*body, *marks],
         width=_Frame.width,
         height=_Frame.height,
         title=title,

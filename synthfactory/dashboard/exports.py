@@ -113,7 +113,11 @@ def run_document(detail: Detail, dataset: str) -> dict[str, Any]:
         "generator": record.generator,
         "seed": record.seed,
         "metrics": {
-            item["id"]: [item[name] for name in ("estimate", "lcb", "ucb")] + [item["unit"]]
+            item["id"]: [
+                *(item[name] for name in ("estimate", "lcb", "ucb")),
+                item["unit"],
+                title_of(item["id"]),
+            ]
             for item in (detail.findings or {}).get("measurements", ())
         },
         "resources": dict(record.resources),

@@ -61,8 +61,9 @@ STATE_LOOKS = {
 MAX_LISTED = 25
 MAX_STATIC_DATASETS = 12
 _LEAKAGE_METHOD = (
-    "max over attacks of (upper bound − baseline), over the privacy measurements in which less is"
-    " better and that are shares; none when any privacy measurement failed"
+    "the attack with the largest (upper bound − baseline), among the privacy measurements in which"
+    " less is better and that are shares; all values less that attack's baseline; none when any"
+    " privacy measurement failed"
 )
 
 
@@ -162,9 +163,7 @@ def overview_view(survey: Survey) -> dict[str, Any]:
 
 def run_row(survey: Survey, record: Record) -> dict[str, Any]:
     """A run in a list."""
-    axes = {
-        axis.key: words.measured(axis.bound(record), axis.unit) for axis in AXES if axis.metric
-    }
+    axes = {axis.key: words.measured(axis.bound(record), axis.unit) for axis in AXES if axis.metric}
     return {
         "run": record.run,
         "state": record.state,
@@ -196,7 +195,7 @@ def board_view(survey: Survey, metric: str) -> dict[str, Any]:
             {
                 "dataset": dataset,
                 "rows": [
-                    {"generator": generator, **cell_view(cell, unit)}
+                    {"generator": generator, **cell_view(cell, unit, survey.better(metric))}
                     for generator, cell in sorted(
                         ((g, cell) for (d, g), cell in cells.items() if d == dataset),
                         key=lambda item: (item[1].best, item[1].worst, item[0]),
@@ -214,12 +213,13 @@ def board_view(survey: Survey, metric: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def cell_view(cell: Cell, unit: str) -> dict[str, Any]:
+def cell_view(cell: Cell, unit: str, better: str) -> dict[str, Any]:
     """A result with its interval and rank, in words."""
     return {
         "rank": f"{cell.best}" if cell.best == cell.worst else f"{cell.best}–{cell.worst}",
         "value": words.measured(cell.estimate, unit),
-        "interval": f"{words.measured(cell.lcb, unit)} to {words.measured(cell.ucb, unit)}",
+        "bound": ("≥ " if better == "higher" else "≤ ") + words.measured(cell.bound(better), unit),
+        "interval": _span(cell.lcb, cell.ucb, unit),
         "n_runs": cell.n_runs,
     }
 
@@ -276,7 +276,7 @@ def heat_view(survey: Survey, metric: str) -> dict[str, Any]:
             (
                 dataset,
                 [
-                    cell_view(cells[dataset, generator], unit)
+                    cell_view(cells[dataset, generator], unit, survey.better(metric))
                     if (dataset, generator) in cells
                     else {"value": f"{failed[dataset, generator]} failed"
                           if failed.get((dataset, generator)) else "not run or not measured",
@@ -324,7 +324,7 @@ def trend_views(survey: Survey) -> list[dict[str, Any]]:
                         ),
                         "rows": [
                             (generator, version, words.measured(value[0], unit),
-                             f"{words.measured(value[1], unit)} to {words.measured(value[2], unit)}")
+                             _span(value[1], value[2], unit))
                             for generator, points in sorted(series.items())
                             for version, value in points.items()
                         ],
@@ -449,6 +449,10 @@ def _range(values: Sequence[float | None], unit: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def _span(low: float, high: float, unit: str) -> str:
+    return f"{words.measured(low, unit)} to {words.measured(high, unit)}"
+
+
 def _writer(unit: str) -> Callable[[float | None], str]:
     return lambda value: words.measured(value, unit)
 
@@ -456,7 +460,7 @@ def _writer(unit: str) -> Callable[[float | None], str]:
 def _measured_cell(found: Sequence[Any] | None) -> str:
     if found is None:
         return "–"
-    estimate, lcb, ucb, unit = found
+    estimate, lcb, ucb, unit = found[:4]
     write = _writer(unit)
     return f"{write(estimate)} ({write(lcb)} to {write(ucb)})"
 

@@ -26,7 +26,7 @@ from synthfactory.status import RunStatus, read_run_status
 
 Json = Mapping[str, Any]
 
-LEAKAGE = "privacy.leakage_bound"
+LEAKAGE = "privacy.worst_attack"
 # Of several ways to measure energy, the one that sees most of the machine; they are never added.
 ENERGY_METHODS = ("pm_counters", "sacct", "nvml", "rapl")
 STATES = ("certified", "refused", "failed", "interrupted", "running")
@@ -246,11 +246,12 @@ def flat(values: Any, prefix: str = "") -> dict[str, str]:
     return {prefix: str(values)}
 
 
-def leakage_bound(findings: Json) -> tuple[float | None, ...] | None:
-    """The worst upper bound, above chance, over all attacks; None when an attack failed.
+def worst_attack(findings: Json) -> tuple[float | None, ...] | None:
+    """The attack whose upper bound above chance is the largest; None when an attack failed.
 
-    Among the privacy measurements in which less is better and that are shares with a baseline:
-    the largest of (upper bound less baseline).  Estimate and n are those of the same attack.
+    It is sought among the privacy measurements in which less is better and that are shares with a
+    baseline.  All values are that attack's own, less its baseline; its upper bound is the run's
+    leakage bound.
     """
     if any(name.startswith("privacy.") for name in findings.get("failures", ())):
         return None
@@ -274,11 +275,9 @@ def _metrics(findings: Json | None) -> dict[str, tuple[float | None, ...]]:
     if findings is None:
         return {}
     names = ("estimate", "lcb", "ucb", "n", "baseline", "control", "confidence")
-    found = {
-        item["id"]: tuple(item[name] for name in names) for item in findings["measurements"]
-    }
-    bound = leakage_bound(findings)
-    return found if bound is None else {**found, LEAKAGE: bound}
+    found = {item["id"]: tuple(item[name] for name in names) for item in findings["measurements"]}
+    worst = worst_attack(findings)
+    return found if worst is None else {**found, LEAKAGE: worst}
 
 
 def _why(folder: Path, status: RunStatus, report: Json) -> tuple[str, ...]:

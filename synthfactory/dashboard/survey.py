@@ -21,7 +21,7 @@ from synthfactory.dashboard.records import LEAKAGE, STATES, Record
 from synthfactory.release.words import words_of
 
 HEADLINES = tuple(axis.metric for axis in AXES if axis.metric is not None)
-LEAKAGE_TITLE = "Leakage bound"
+LEAKAGE_TITLE = "Worst attack"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ class Survey:
     @cached_property
     def states(self) -> Counter[str]:
         """How many runs are in each state."""
-        counted = Counter({state: 0 for state in STATES})
+        counted = Counter(dict.fromkeys(STATES, 0))
         counted.update(record.state for record in self.records)
         return counted
 

@@ -245,7 +245,7 @@
     const xs = (at) => BOX.left + step * (at + 0.5);
     const generators = [...new Set(runs.map((at) => D.g[at]))].sort((a, b) => a - b);
     const body = frame(xs, ys, by, y.title, "", y.unit, all);
-    const rows = [];
+    const rows = [], marks = [];
     generators.forEach((g, place) => {
       const shift = (place - (generators.length - 1) / 2) * Math.min(14, step * 0.8 / generators.length);
       const means = [];
@@ -255,8 +255,8 @@
         means.push([xs(at) + shift, own.reduce((sum, run) => sum + D[y.key][0][run], 0) / own.length]);
         for (const run of own) {
           const [low, high] = ends(run);
-          body.push(sv("path", { class: `curve s${D.generators[g].colour}`, d: `M${r2(xs(at) + shift)} ${r2(ys(low))}V${r2(ys(high))}` }),
-            point(g, xs(at) + shift, ys(D[y.key][0][run]), false, `${D.generators[g].label} · ${D.run[run]}: ${measured(D[y.key][0][run], y.unit)}`));
+          body.push(sv("path", { class: `curve s${D.generators[g].colour}`, d: `M${r2(xs(at) + shift)} ${r2(ys(low))}V${r2(ys(high))}` }));
+          marks.push(point(g, xs(at) + shift, ys(D[y.key][0][run]), false, `${D.generators[g].label} · ${D.run[run]}: ${measured(D[y.key][0][run], y.unit)}`));
           rows.push([D.run[run], dataset, D.generators[g].label, name, D[y.key][0][run], low, high]);
         }
       });
@@ -265,7 +265,7 @@
     const title = `${y.title} on ${dataset}`;
     view.replaceChildren(panel(title, runs.length ? [
       el("p", { class: "lead" }, "Every run with its own interval; lines join the means."),
-      scrolled(title, el("figure", {}, chart(title, "scatter", body, BOX.width, BOX.height))), legend(generators),
+      scrolled(title, el("figure", {}, chart(title, "scatter", [...body, ...marks], BOX.width, BOX.height))), legend(generators),
       el("details", {}, el("summary", {}, "As a table"), table(title, ["Run", "Generator", by, "Value", "Interval"],
         rows.map((row) => ({ cells: [runLink(row[0]), row[2], row[3], measured(row[4], y.unit), span(row[5], row[6], y.unit)] })))),
     ] : el("p", { class: "empty" }, "No run has a value here.")));
@@ -305,7 +305,7 @@
       const cells = metric.cells.filter((cell) => cell[0] === at).sort((a, b) => a[6] - b[6] || a[7] - b[7] || a[1] - b[1]);
       const seen = cells.map((cell) => cell[1]);
       const absent = B.groups.filter((group) => group[0] === at && !seen.includes(group[1]));
-      parts.push(table(`${metric.title} on ${name}`, ["Rank", "Generator", "Mean", "95 % interval", "Runs"], [
+      parts.push(table(`${metric.title} on ${name}`, ["Rank", "Generator", "Mean", "Interval", "Runs"], [
         ...cells.map((cell) => ({ header: 1, cells: [rankText(cell), generator(cell[1]), measured(cell[2], metric.unit), span(cell[3], cell[4], metric.unit), `${cell[5]}`] })),
         ...absent.map((group) => ({ css: "absent", header: 1, cells: ["–", generator(group[1]), group[3] ? "failed" : "not measured", "", `${group[2]}`] })),
       ], name));
@@ -324,7 +324,8 @@
     heatmap.redrawn = true;
     const metric = B.metrics[id], width = 104, height = 38, top = 64;
     const left = 16 + 7 * Math.max(0, ...D.datasets.map((name) => Math.min(name.length, 22)));
-    const values = metric.cells.map((cell) => cell[2]), low = Math.min(...values), high = Math.max(...values);
+    const end = (cell) => cell[metric.better === "higher" ? 3 : 4];
+    const values = metric.cells.map(end), low = Math.min(...values), high = Math.max(...values);
     const short = (text, length) => text.length > length ? text.slice(0, length - 1) + "…" : text;
     const body = [document.querySelector("svg.heat-grid defs").cloneNode(true)];
     D.generators.forEach((item, column) => {
@@ -341,9 +342,9 @@
         const group = B.groups.find((found) => found[0] === row && found[1] === column);
         let css = "gap", text = "–";
         if (cell) {
-          const share = high > low ? (cell[2] - low) / (high - low) : 1;
-          css = `h${Math.round(1 + 5 * (metric.better === "higher" ? share : high > low ? 1 - share : 0))}`;
-          text = measured(cell[2], metric.unit);
+          const share = high > low ? (end(cell) - low) / (high - low) : 1;
+          css = `h${Math.round(1 + 5 * (metric.better === "higher" || high === low ? share : 1 - share))}`;
+          text = (metric.better === "higher" ? "≥ " : "≤ ") + measured(end(cell), metric.unit);
         } else if (group && group[3]) [css, text] = ["failed", `✕ ${group[3]} failed`];
         body.push(sv("rect", { class: `cell ${css}`, x: left + width * column + 1, y: y + 1, width: width - 2, height: height - 2 },
           sv("title", {}, `${item.label} on ${name}: ${text}`)),
@@ -488,7 +489,7 @@
       const there = cells.filter(Boolean);
       const apart = there.length > 1 && Math.max(...there.map((c) => c[1])) > Math.min(...there.map((c) => c[2]));
       cells.forEach((cell, at) => rows.push(["metric", id, head[at], cell ? cell[0] : null, cell ? cell[1] : null, cell ? cell[2] : null]));
-      return { cells: [id, ...cells.map((c) => c ? `${measured(c[0], c[3])} (${span(c[1], c[2], c[3])})` : "–"), apart ? "apart" : "overlap"] };
+      return { cells: [there[0][4], ...cells.map((c) => c ? `${measured(c[0], c[3])} (${span(c[1], c[2], c[3])})` : "–"), apart ? "apart" : "overlap"] };
     });
     const differ = (part) => [...new Set(found.flatMap((item) => Object.keys(item[part])))].sort()
       .map((name) => [name, found.map((item) => name in item[part] ? item[part][name] : "–")])
