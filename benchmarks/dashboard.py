@@ -52,14 +52,19 @@ USES = {
 
 
 def measure(sources: list[Path], count: int, folder: Path) -> dict[str, Any]:
-    """Build a site over ``count`` runs, then again after one more."""
+    """Build a site over ``count`` runs, then again after one more.
+
+    Seconds on the clock depend on what else the machine does; those of the processor hardly do.
+    """
     runs, site = folder / "runs", folder / "site"
     copy_runs(sources, runs, count)
     first = build(runs, site)
-    rebuilt = []
+    rebuilt, rebuilt_cpu = [], []
     for extra in range(REPEATS):
         copy_runs(sources, runs, 1, first=count + extra)
+        began_s = time.process_time()
         again = build(runs, site)
+        rebuilt_cpu.append(round(time.process_time() - began_s, 3))
         assert again.read == 1
         rebuilt.append(again.seconds)
     return {
@@ -70,6 +75,7 @@ def measure(sources: list[Path], count: int, folder: Path) -> dict[str, Any]:
         },
         "first_build_s": first.seconds,
         "rebuild_after_one_new_s": rebuilt,
+        "rebuild_after_one_new_cpu_s": rebuilt_cpu,
         "pages": {page: use(site, page) for page in USES},
     }
 
@@ -113,7 +119,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=sources[0].parent.parent) as folder:
             results.append(measure(sources, count, Path(folder)))
             print(json.dumps({**results[-1], "bytes": None}, indent=1))
-    machine = {"cores": os.cpu_count(), "python": platform.python_version()}
+    machine = {
+        "cores": os.cpu_count(),
+        "load": [round(load, 1) for load in os.getloadavg()],
+        "python": platform.python_version(),
+    }
     RESULTS.write_text(json.dumps({"machine": machine, "sites": results}, indent=1) + "\n")
 
 

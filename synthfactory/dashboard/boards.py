@@ -7,10 +7,10 @@ generator that was not measured on every table is listed below those that were, 
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from synthfactory.dashboard.records import LEAKAGE, Record
 
@@ -99,6 +99,7 @@ class Overall:
     coverage: int
 
 
+@cache
 def version_key(version: str) -> tuple[int, ...]:
     """A version for sorting; what is no number counts as before it.
 
@@ -186,13 +187,17 @@ def combine(results: Sequence[tuple[float, float, float]]) -> tuple[float, float
     if len(results) == 1:
         return results[0]
     n = len(results)
-    mean = statistics.fmean(estimate for estimate, _, _ in results)
-    spread = statistics.stdev(estimate for estimate, _, _ in results)
+    mean = _mean([estimate for estimate, _, _ in results])
+    spread = math.sqrt(math.fsum((item[0] - mean) ** 2 for item in results) / (n - 1))
     t = _T_975[n - 2] if n - 2 < len(_T_975) else _T_BEYOND
     between = t * spread / math.sqrt(n)
-    below = statistics.fmean(estimate - lcb for estimate, lcb, _ in results)
-    above = statistics.fmean(ucb - estimate for estimate, _, ucb in results)
+    below = _mean([estimate - lcb for estimate, lcb, _ in results])
+    above = _mean([ucb - estimate for estimate, _, ucb in results])
     return mean, mean - math.hypot(below, between), mean + math.hypot(above, between)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
 
 
 def board(
@@ -260,8 +265,8 @@ def overall(cells: Mapping[tuple[str, str], Cell]) -> list[Overall]:
         by_generator[generator].append(cell)
     ranges = {
         name: (
-            statistics.fmean(cell.best for cell in found),
-            statistics.fmean(cell.worst for cell in found),
+            _mean([cell.best for cell in found]),
+            _mean([cell.worst for cell in found]),
         )
         for name, found in by_generator.items()
     }

@@ -189,7 +189,7 @@ def heat_grid(
         height=top + height * len(datasets) + 4,
         title=title,
         description="the table below holds the same numbers",
-        css_class="heat-grid",
+        css_class=f"heat-grid {_breadth(len(generators))}".strip(),
     )
 
 
@@ -199,6 +199,11 @@ def _share_of_best(value: float, low: float, high: float, better: str) -> float:
         return 1.0
     share = (value - low) / (high - low)
     return share if better == "higher" else 1 - share
+
+
+def _breadth(n_columns: int) -> str:
+    """A class that keeps the cells of many columns large enough to read; the map then scrolls."""
+    return "" if n_columns <= 5 else "wide" if n_columns <= 10 else "widest"
 
 
 def hatches() -> Markup:

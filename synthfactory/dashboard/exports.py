@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from synthfactory.dashboard.boards import AXES, overall
@@ -129,7 +129,8 @@ def run_document(detail: Detail, dataset: str) -> dict[str, Any]:
 
 def runs_csv(survey: Survey) -> str:
     """A row per run."""
-    return _csv(RUN_FIELDS, (run_row(survey, record) for record in survey.records))
+    rows = (run_row(survey, record) for record in survey.records)
+    return _csv(RUN_FIELDS, ([_cell(row[name]) for name in RUN_FIELDS] for row in rows))
 
 
 def measurements_csv(survey: Survey) -> str:
@@ -137,28 +138,25 @@ def measurements_csv(survey: Survey) -> str:
     return _csv(
         MEASURED_FIELDS,
         (
-            dict(zip(MEASURED_FIELDS, (record.run, metric, *found), strict=True))
-            for record in survey.records
+            (run, metric, *found)
+            for run, record in ((_cell(record.run), record) for record in survey.records)
             for metric, found in record.metrics.items()
         ),
     )
 
 
 def runs_json(survey: Survey) -> str:
-    """The same as both CSV files, nested."""
-    names = MEASURED_FIELDS[2:]
-    document = [
+    """The same as both CSV files, nested; ``columns`` names the numbers of a measurement."""
+    runs = [
         {
             **run_row(survey, record),
             "why": list(record.why),
             "unmeasured": list(record.unmeasured),
-            "measurements": {
-                metric: dict(zip(names, found, strict=True))
-                for metric, found in record.metrics.items()
-            },
+            "measurements": record.metrics,
         }
         for record in survey.records
     ]
+    document = {"columns": MEASURED_FIELDS[2:], "runs": runs}
     return json.dumps(document, separators=(",", ":"), allow_nan=False)
 
 
@@ -178,11 +176,11 @@ def run_row(survey: Survey, record: Record) -> dict[str, Any]:
     }
 
 
-def _csv(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+def _csv(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows([_cell(row[name]) for name in names] for row in rows)
+    writer.writerows(rows)
     return text.getvalue()
 
 

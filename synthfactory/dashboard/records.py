@@ -10,6 +10,7 @@ and no message of an exception, which may quote a value of a table.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -19,8 +20,9 @@ from typing import Any
 from synthfactory import accounting, artifacts, errors
 from synthfactory.certification.status import state_of
 from synthfactory.errors import ReleaseError
-from synthfactory.journal import ORDER_FILE, STAGES, read_events, read_failure
+from synthfactory.journal import CURVE_FILE, ORDER_FILE, STAGES, read_events, read_failure
 from synthfactory.release import public_order
+from synthfactory.release.report import loss_curve
 from synthfactory.release.words import is_share, number, words_of
 from synthfactory.status import RunStatus, read_run_status
 
@@ -77,15 +79,15 @@ class Record:
     run: str
     state: str
     stage: str
-    why: tuple[str, ...]
+    why: Sequence[str]
     dataset: str
     generator: str
     parameters: Mapping[str, str]
     seed: int
     version: str
     ended_at: float | None
-    metrics: Mapping[str, tuple[float | None, ...]]
-    unmeasured: tuple[str, ...]
+    metrics: Mapping[str, Sequence[float | None]]
+    unmeasured: Sequence[str]
     resources: Mapping[str, float | None]
     energy_method: str
     certificate: Mapping[str, str] | None
@@ -94,18 +96,14 @@ class Record:
     @classmethod
     def from_dict(cls, values: Json) -> Record:
         """The inverse of `to_dict`, also after a round trip through JSON."""
-        return cls(
-            **{
-                **values,
-                "why": tuple(values["why"]),
-                "unmeasured": tuple(values["unmeasured"]),
-                "metrics": {name: tuple(found) for name, found in values["metrics"].items()},
-            }
-        )
+        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able values."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}
+        """Plain values, equal to those that come back from JSON."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        values["why"], values["unmeasured"] = list(self.why), list(self.unmeasured)
+        values["metrics"] = {name: list(found) for name, found in self.metrics.items()}
+        return values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +195,7 @@ def read_detail(folder: Path) -> Detail:
         rules=report.get("verdict", {}).get("reasons", ()),
         config=flat(public),
         environment=flat(report.get("environment", {"python": order["python"]})),
-        training=report.get("training") or {"steps": [], "losses": {}},
+        training=report.get("training") or loss_curve(_losses(folder)),
         resources=resources,
         events=[
             {key: event[key] for key in ("at", "event", "stage", "step") if key in event}
@@ -365,6 +363,20 @@ def _certificate_state(release: Path) -> str:
 def _report(folder: Path) -> str | None:
     places = ("release/report.html", "decide/report.html")
     return next((place for place in places if (folder / place).is_file()), None)
+
+
+def _losses(folder: Path) -> list[dict[str, float]]:
+    """The losses of a fit that is done but not decided, or of one that goes on."""
+    done = _read_if_there(folder / "fit/training.json")
+    if done is not None:
+        return list(done["losses"])
+    losses: list[dict[str, float]] = []
+    with suppress(FileNotFoundError):
+        for line in (folder / CURVE_FILE).read_text(encoding="utf-8").splitlines():
+            # The last line may be half written.
+            with suppress(ValueError):
+                losses.append(json.loads(line))
+    return losses
 
 
 def _read_if_there(path: Path) -> Any:

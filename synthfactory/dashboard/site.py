@@ -177,7 +177,7 @@ def _look(runs: Path, site: Path) -> tuple[Survey, _Cache, dict[str, Detail]]:
             continue
         record = detail.record
         found.append(record)
-        if known is None or Record.from_dict(known["record"]) != record:
+        if known is None or known["record"] != record.to_dict():
             fresh[folder.name] = detail
         _remember(cache, detail, label)
         entries[folder.name] = {

@@ -55,9 +55,7 @@ def made_runs(people_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     runs = folder / "runs"
     key = new_key(folder / "issuer.pem")
 
-    def make(
-        path: Path, name: str, generator: Generator, seed: int, policy: Policy
-    ) -> Outcome:
+    def make(path: Path, name: str, generator: Generator, seed: int, policy: Policy) -> Outcome:
         order = Order(
             dataset=Dataset(path=str(path), name=name, target="outcome"),
             generator=generator,

@@ -143,7 +143,9 @@ def test_two_tables_of_one_name_are_not_compared(own_runs: Path, tmp_path: Path)
     assert "people (table 2)" in (tmp_path / "site/datasets.html").read_text()
 
 
-def test_a_revoked_certificate_is_seen_at_the_next_build(made_runs: Path, own_runs: Path, tmp_path: Path) -> None:
+def test_a_revoked_certificate_is_seen_at_the_next_build(
+    made_runs: Path, own_runs: Path, tmp_path: Path
+) -> None:
     from synthfactory.certification import load_key, set_status
 
     site = tmp_path / "site"
@@ -259,6 +261,19 @@ def test_the_verb_writes_the_site_and_tells_it_as_json(made_runs: Path, tmp_path
     )  # fmt: skip
     assert refused.returncode == 2
     assert "no folder" in refused.stderr
+
+
+def test_a_run_that_still_trains_shows_its_curve(own_runs: Path, tmp_path: Path) -> None:
+    run = next(own_runs.glob("people-tvae-s0-*"))
+    losses = json.loads((run / "fit/training.json").read_text())["losses"]
+    for stage in ("fit", "sample", "evaluate", "decide", "release"):
+        shutil.rmtree(run / stage)
+    lines = [json.dumps(report) for report in losses]
+    (run / "fit.losses.jsonl").write_text("\n".join(lines) + '\n{"step": 9')
+    build(own_runs, tmp_path / "site")
+    page = (tmp_path / "site/runs" / run.name / "index.html").read_text()
+    assert "Training losses by step" in page
+    assert "Interrupted" in page
 
 
 def test_reading_runs_needs_neither_torch_nor_dask() -> None:

@@ -352,7 +352,7 @@
       });
     });
     const title = `${metric.title} by table and generator`;
-    view.replaceChildren(panel(metric.title, scrolled(title, el("figure", {}, chart(title, "heat-grid", body,
+    view.replaceChildren(panel(metric.title, scrolled(title, el("figure", {}, chart(title, `heat-grid${D.generators.length <= 5 ? "" : D.generators.length <= 10 ? " wide" : " widest"}`, body,
       left + width * D.generators.length + 4, top + height * D.datasets.length + 4))),
       el("details", {}, el("summary", {}, "As a table"), table(title, ["Table", "Generator", "Mean", "Interval"],
         metric.cells.map((cell) => ({ cells: [D.datasets[cell[0]], generator(cell[1]), measured(cell[2], metric.unit), span(cell[3], cell[4], metric.unit)] }))))));
