@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, overload
 from synthfactory import accounting, artifacts, markup
 from synthfactory.errors import did_you_mean
 from synthfactory.journal import ORDER_FILE, STAGES, read_events
-from synthfactory.status import RunStatus, read_one, read_status
+from synthfactory.status import RunStatus, read_run_status, read_status
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,7 +176,7 @@ def runs(folder: str | Path = "runs") -> Runs:
     """
     path = Path(folder)
     if (path / ORDER_FILE).is_file():
-        return Runs([RunRecord(folder=path, status=read_one(path))])
+        return Runs([RunRecord(folder=path, status=read_run_status(path))])
     return Runs(RunRecord(folder=path / status.run, status=status) for status in read_status(path))
 
 

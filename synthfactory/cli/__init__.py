@@ -77,6 +77,19 @@ COMPLETION_HELP = """Print a script that completes verbs, options, settings and 
   fish  synthfactory completion fish > ~/.config/fish/completions/synthfactory.fish
 """
 
+DASHBOARD_HELP = """Compare many runs: `synthfactory dashboard RUNS -o site/`.
+
+The site opens from a disk or any web server, and holds aggregates only.  The same command brings
+it up to date and reads only the runs that changed.  With --serve it is shown on this machine
+until Ctrl-C and made anew every few seconds, while a campaign runs; from elsewhere, forward the
+port: ssh -L 8000:127.0.0.1:8000 HOST.
+
+examples:
+  synthfactory dashboard runs/ -o site/
+  synthfactory dashboard runs/ -o site/ --serve --port 8000
+"""
+
+
 ATTEST_HELP = """Sign a decided run in your role: `synthfactory attest RUN --role evaluator`.
 
 The generator signs how the data were made, the evaluator what the tests found.  What a role has
@@ -213,6 +226,16 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="as JSON on standard output")
     status.add_argument("--prometheus", action="store_true", help="as metrics for Prometheus")
     status.set_defaults(verb=_lazily("status"))
+
+    dashboard = _verb(verbs, "dashboard", "a static site that compares many runs", DASHBOARD_HELP)
+    dashboard.add_argument(
+        "runs", type=Path, nargs="?", default=Path("runs"), help="folder of runs"
+    )
+    dashboard.add_argument("-o", "--output", type=Path, default=Path("site"), help="the site")
+    dashboard.add_argument("--serve", action="store_true", help="show it here, kept up to date")
+    dashboard.add_argument("--port", type=_count, default=0, help="for --serve; default: any free")
+    dashboard.add_argument("--json", action="store_true", help="as JSON on standard output")
+    dashboard.set_defaults(verb=_lazily("dashboard"))
 
     logs = _verb(verbs, "logs", "what happened to a run, and the end of its job's log")
     logs.add_argument("folder", type=Path, nargs="?", default=Path("runs"), help="a run, or runs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import signal
 import sys
@@ -273,6 +274,34 @@ def doctor(arguments: argparse.Namespace) -> int:
     counts = {level: sum(found.level == level for found in findings) for level in LEVELS}
     screen.print(Text(", ".join(f"{count} {level}" for level, count in counts.items())))
     return code
+
+
+def dashboard(arguments: argparse.Namespace) -> int:
+    """Write the benchmark site, or show it on this machine until Ctrl-C."""
+    from synthfactory.dashboard import Built, build, serve
+
+    def told(address: str, built: Built) -> None:
+        if arguments.json:
+            _print_json({**built.to_dict(), "address": address})
+            sys.stdout.flush()
+            return
+        screen = console()
+        screen.print(
+            Text(
+                f"{built.runs} run(s), {built.read} read anew, in {built.seconds:.2f} s: {address}"
+            )
+        )
+        for name in built.unreadable:
+            screen.print(Text(f"    not read, a file of it is damaged: {name}"))
+
+    if not arguments.serve:
+        built = build(arguments.runs, arguments.output)
+        told(str(arguments.output / "index.html"), built)
+        return 0
+    # Ctrl-C is how this ends, so it is no interruption.
+    with contextlib.suppress(KeyboardInterrupt):
+        serve(arguments.runs, arguments.output, port=arguments.port, ready=told)
+    return 0
 
 
 def verify(arguments: argparse.Namespace) -> int:

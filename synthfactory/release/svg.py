@@ -546,3 +546,7 @@ def _n(value: float) -> str:
     """
     text = f"{value:.2f}".rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text
+
+
+# What charts of other pages are made of.
+coordinate, text, scale = _n, _text, _scale
