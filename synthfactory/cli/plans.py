@@ -8,7 +8,7 @@ from typing import Any
 
 from synthfactory import __version__, artifacts, history
 from synthfactory.cli.compose import Settings
-from synthfactory.journal import ORDER_FILE, STAGES
+from synthfactory.journal import ORDER_FILE, STAGES, read_failure
 from synthfactory.run import Run
 
 MAX_REASONS = 6
@@ -81,7 +81,10 @@ def _plan_one(run: Run) -> Plan:
         return Plan(run=run.folder.name, state="done", cached=cached, missing=(), reasons=())
     if (run.folder / ORDER_FILE).exists():
         fitting = run.checkpoint.exists() and "fit" in missing
+        failure = read_failure(run.folder)
         reasons = ["It was begun and is unfinished."]
+        if failure is not None:
+            reasons = [f"It failed in {failure['stage']}: {failure['message']}"]
         reasons += ["Its fit goes on from a checkpoint."] if fitting else []
         if not missing:
             missing = ("release",)

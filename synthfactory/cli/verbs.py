@@ -235,7 +235,7 @@ def status(arguments: argparse.Namespace) -> int:
         return 0
     table = RichTable(box=None, padding=(0, 2, 0, 0))
     for heading in ("run", "state", "stage", "why"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading != "why")
     for state in states:
         mark, colour = MARKS.get(state.state, ("·", "cyan"))
         table.add_row(
