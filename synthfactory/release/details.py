@@ -22,7 +22,7 @@ class Table(NamedTuple):
 
     caption: str
     head: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
 
 def tables_of(finding: Json) -> list[Table]:
@@ -58,15 +58,15 @@ def _worst(finding: Json, details: Json) -> Table | None:
     unit = str(finding.get("unit", ""))
     first = worst[0]
     if "distance" in first:
-        rows = [(_names([part["name"]]), words.measured(part["distance"])) for part in worst]
-        return Table("Columns that are farthest off", ("Column", "Distance"), rows[:MAX_ROWS])
+        far = [(_names([part["name"]]), words.measured(part["distance"])) for part in worst]
+        return Table("Columns that are farthest off", ("Column", "Distance"), far[:MAX_ROWS])
     if "kept" in first:
-        rows = [(f"{part['kind']}: {_names(part['columns'])}", _share(part["kept"]))
-                for part in worst]  # fmt: skip
-        return Table("Rules that are broken most", ("Rule", "Rows that keep it"), rows[:MAX_ROWS])
+        broken = [(f"{part['kind']}: {_names(part['columns'])}", _share(part["kept"]))
+                  for part in worst]  # fmt: skip
+        return Table("Rules that are broken most", ("Rule", "Rows that keep it"), broken[:MAX_ROWS])
     caption = "Least alike"
     if "real" in first:
-        rows = [
+        both = [
             (
                 _names(part["columns"]),
                 words.measured(part["real"]),
@@ -75,7 +75,7 @@ def _worst(finding: Json, details: Json) -> Table | None:
             )
             for part in worst
         ]
-        return Table(caption, ("Columns", "Real", "Synthetic", "Agreement"), rows[:MAX_ROWS])
+        return Table(caption, ("Columns", "Real", "Synthetic", "Agreement"), both[:MAX_ROWS])
     rows = [(_names(part["columns"]), words.measured(part["score"], unit)) for part in worst]
     return Table(caption, ("Columns", "Agreement"), rows[:MAX_ROWS])
 
@@ -192,8 +192,8 @@ def _quantiles(finding: Json, details: Json) -> Table | None:
     if not ours or not theirs:
         return None
     rows = [
-        ("the nearest 5 of 100 rows", words.number(ours["5 %"]), words.number(theirs["5 %"])),
-        ("half of the rows", words.number(ours["50 %"]), words.number(theirs["50 %"])),
+        ("the nearest 5 of 100 rows", words.measured(ours["5 %"]), words.measured(theirs["5 %"])),
+        ("half of the rows", words.measured(ours["50 %"]), words.measured(theirs["50 %"])),
     ]
     head = ("Not farther than this are", "Training persons", "Persons never seen")
     named = "Distances" if finding["id"] != "privacy.nndr_share" else "Ratios of distances"
@@ -282,6 +282,8 @@ MORE_REAL_THAN_REAL = 1.1
 def _copies(finding: Json, details: Json) -> str | None:
     if "equal_to_a_member" not in details:
         return None
+    if not details["equal_to_a_member"] and not details["equal_to_a_stranger"]:
+        return "No synthetic row equals a training row, nor the row of a person never seen."
     return (
         f"{words.points(details['equal_to_a_member'])} of 100 synthetic rows equal a training row,"
         f" {words.points(details['equal_to_a_member_unlike_all_others'])} one that occurs only"

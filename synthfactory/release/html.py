@@ -30,6 +30,9 @@ MAX_HEAT_COLUMNS = 24
 MAX_OPEN_COLUMNS = 20
 MAX_SHEET_RULES = 12
 MAX_SHEET_FAILURES = 3
+# Entries of "Not tested" and "Words" together, and the least of the latter.
+SHEET_ENTRIES = 9
+MIN_SHEET_WORDS = 2
 MAX_LARGE_CHARTS = 40
 MAX_LEVELS = 12
 MAX_PAIRS = 6
@@ -109,7 +112,7 @@ def render_html(report: Json, resources: Json | None = None) -> str:
             hardest=overview.hardest_hit(report),
             rules=rule_rows(report),
             missed=[
-                overview.missed_sentence(rule, report)
+                overview.rule_sentence(rule, report)
                 for rule in report["verdict"].get("reasons", ())
                 if not rule["passed"]
             ],
@@ -168,7 +171,11 @@ def rule_rows(report: Json) -> list[dict[str, Any]]:
     """Every rule's outcome, with the policy's reason for its threshold."""
     reasons = {rule["id"]: rule["why"] for rule in report["policy"]["rules"]}
     return [
-        {**outcome, "why": reasons.get(outcome["rule"], "")}
+        {
+            **outcome,
+            "sentence": overview.rule_sentence(outcome, report),
+            "why": reasons.get(outcome["rule"], "").strip().rstrip("."),
+        }
         for outcome in report["verdict"].get("reasons", ())
     ]
 
@@ -260,18 +267,21 @@ def sheet_rows(found: Mapping[str, Any], report: Json) -> dict[str, Any]:
     ruled = [row for row in rows if row["passed"] is not None]
     ruled.sort(key=lambda row: row["passed"])
     failures = sorted(report["findings"].get("failures", {}).items())
+    shown = max(0, MAX_SHEET_RULES - min(len(failures), MAX_SHEET_FAILURES))
+    gaps = report["notAssessed"]
     return {
         "rows": [
             {**row, "family": words.FAMILIES[overview.family_of(row["id"])][0]}
-            for row in ruled[:MAX_SHEET_RULES]
+            for row in ruled[:shown]
         ],
         "failures": [
             (words.words_of(metric).title, words.short(why, 110))
             for metric, why in failures[:MAX_SHEET_FAILURES]
         ],
-        "more_rules": max(0, len(ruled) - MAX_SHEET_RULES),
+        "more_rules": max(0, len(ruled) - shown),
         "more_failures": max(0, len(failures) - MAX_SHEET_FAILURES),
         "further": len(rows) - len(ruled),
+        "words": report["glossary"][: max(MIN_SHEET_WORDS, SHEET_ENTRIES - len(gaps))],
     }
 
 

@@ -37,8 +37,8 @@ def sections(report: Json) -> dict[str, list[dict[str, Any]]]:
     -------
     dict
         By family a list of groups with ``key``, ``title``, ``lead`` and ``blocks``; a block holds
-        ``scale`` (markup, or None where there is nothing to draw), ``better`` in words, and
-        ``rows``.
+        ``scale`` (markup, or None where there is nothing to draw), the words above its columns
+        (``better``, ``control``) and ``rows``.
     """
     return {family: _groups(family, report) for family in words.FAMILIES}
 
@@ -81,7 +81,7 @@ def measurement_row(finding: Json, report: Json) -> dict[str, Any]:
         "unit_name": "" if words.is_share(unit) else unit,
         "better": finding.get("better", "higher"),
         "method": finding.get("method", ""),
-        "missed": [missed_sentence(rule, report) for rule in rules if not rule["passed"]],
+        "missed": [rule_sentence(rule, report) for rule in rules if not rule["passed"]],
         "passed": all(rule["passed"] for rule in rules) if rules else None,
         "threshold": threshold_words(rule, unit),
         "bound": rule.get("threshold") if rule else None,
@@ -97,18 +97,30 @@ def measurement_row(finding: Json, report: Json) -> dict[str, Any]:
     }
 
 
-def missed_sentence(rule: Json, report: Json) -> str:
-    """Why a rule does not hold, in the measurement's own unit where there is a measurement."""
+def rule_sentence(rule: Json, report: Json) -> str:
+    """A rule's outcome in the measurement's own words and unit, where there is a measurement."""
     finding = findings_by_id(report).get(rule["metric"])
-    value, threshold = rule.get("value"), rule.get("threshold")
-    within = value is None or (value <= threshold if rule["op"] == "<=" else value >= threshold)
-    if finding is None or within:
+    if finding is None or rule.get("value") is None:
         return words.plain_text(rule["sentence"])
-    unit = finding.get("unit", "")
-    bound = {"lcb": "lower", "ucb": "upper"}[rule["bound"]]
+    title, unit = words.words_of(rule["metric"]).title, finding.get("unit", "")
+    least = next(
+        (
+            asked.get("min_n", 0)
+            for asked in report["policy"]["rules"]
+            if asked["id"] == rule["rule"]
+        ),
+        0,
+    )
+    if finding["n"] < least:
+        rows = "1 row" if finding["n"] == 1 else f"{words.number(finding['n'])} rows"
+        return f"{title}: measured on {rows}; the policy asks for at least {words.number(least)}."
+    value, threshold = rule["value"], rule["threshold"]
+    if rule["passed"] != (value <= threshold if rule["op"] == "<=" else value >= threshold):
+        return words.plain_text(rule["sentence"])
+    bound = {"lcb": "the lower end of the interval", "ucb": "the upper end of the interval"}
     return (
-        f"{words.words_of(rule['metric']).title}: the {bound} end of the interval is"
-        f" {words.measured(value, unit)}; the policy asks for {threshold_words(rule, unit)}."
+        f"{title}: {bound.get(rule['bound'], 'the value')} is {words.measured(value, unit)}; the"
+        f" policy asks for {threshold_words(rule, unit)}."
     )
 
 
@@ -183,7 +195,7 @@ def _groups(family: str, report: Json) -> list[dict[str, Any]]:
 
 def _blocks(findings: list[Json], report: Json) -> list[dict[str, Any]]:
     """Lines of one unit together, on one scale; blocks and lines with rules come first."""
-    by_scale: dict[str, list[tuple[Json, dict[str, Any]]]] = {}
+    by_scale: dict[tuple[str, str], list[tuple[Json, dict[str, Any]]]] = {}
     for finding in findings:
         row = measurement_row(finding, report)
         by_scale.setdefault(_scale_name(finding), []).append((finding, row))
@@ -199,7 +211,7 @@ def _block(pairs: list[tuple[Json, dict[str, Any]]]) -> dict[str, Any]:
     if all(row["exact"] for row in rows):
         # A count, or a value without an interval, has no place on a scale of intervals.
         rows = [{**row, "strip": None} for row in rows]
-        return {"scale": None, "better": _direction(rows), "rows": rows}
+        return {"scale": None, **_heads(rows), "rows": rows}
     domain = _domain(pairs)
     for finding, row in pairs:
         row["strip"] = svg.strip(
@@ -212,16 +224,18 @@ def _block(pairs: list[tuple[Json, dict[str, Any]]]) -> dict[str, Any]:
         )
     return {
         "scale": svg.strip_scale(domain, pairs[0][0].get("unit", "")),
-        "better": _direction(rows),
+        **_heads(rows),
         "rows": rows,
     }
 
 
-def _direction(rows: Iterable[Json]) -> str:
-    """Which way is better, where that is the same for all lines."""
-    directions = {row["better"] for row in rows}
-    named = {"higher": "more is better", "lower": "less is better"}
-    return named.get(directions.pop(), "") if len(directions) == 1 else ""
+def _heads(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """What stands above a block's columns: which way is better, and what the reference is."""
+    controls = {row["control_name"] for row in rows}
+    return {
+        "better": {"higher": "more is better", "lower": "less is better"}[rows[0]["better"]],
+        "control": controls.pop() if len(controls) == 1 else "Real reference",
+    }
 
 
 def _domain(pairs: list[tuple[Json, dict[str, Any]]]) -> tuple[float, float]:
@@ -240,9 +254,10 @@ def _domain(pairs: list[tuple[Json, dict[str, Any]]]) -> tuple[float, float]:
     return svg.padded(values, share=0.06, least=1e-4)
 
 
-def _scale_name(finding: Json) -> str:
+def _scale_name(finding: Json) -> tuple[str, str]:
+    """Lines share a scale when they have the same unit and the same better end."""
     unit = str(finding.get("unit", ""))
-    return "share" if words.is_share(unit) else unit
+    return ("share" if words.is_share(unit) else unit), finding.get("better", "higher")
 
 
 def _rank(row: Json) -> int:

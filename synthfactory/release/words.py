@@ -17,6 +17,8 @@ from typing import Any
 Json = Mapping[str, Any]
 
 SIGNIFICANT = 0.05
+# With a space that does not break: no line begins with a percent sign.
+PERCENT = "\u00a0%"
 # Counts, and what is so small that three places would hide it.
 _OWN_DIGITS = frozenset({"people", "squared kernel distance"})
 _SHARES = frozenset({"share", "rate", "rates", "proportion", "similarity"})
@@ -55,14 +57,14 @@ def number(value: float | None, unit: str = "") -> str:
     """A number for reading: shares in percent, three significant digits, a true minus sign.
 
     >>> number(0.50312, "share"), number(0.87345), number(12345.6), number(-0.004, "share")
-    ('50.3 %', '0.873', '12,300', '−0.4 %')
+    ('50.3\\xa0%', '0.873', '12,300', '−0.4\\xa0%')
     >>> number(None), number(0.0001234, "share"), number(12345), number(0.6000000001)
-    ('–', '0.0123 %', '12,345', '0.6')
+    ('–', '0.0123\\xa0%', '12,345', '0.6')
     """
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
     if is_share(unit):
-        return f"{_digits(100 * value)} %"
+        return f"{_digits(100 * value)}{PERCENT}"
     return f"{value:,}".replace("-", "−") if isinstance(value, int) else _digits(value)
 
 
@@ -79,7 +81,7 @@ def measured(value: float | None, unit: str = "") -> str:
     """A measured number with as many digits as its neighbours: no trailing zero is dropped.
 
     >>> measured(0.51, "share"), measured(0.0004, "share"), measured(0.9), measured(-0.11)
-    ('51.0 %', '0.04 %', '0.900', '−0.110')
+    ('51.0\\xa0%', '0.04\\xa0%', '0.900', '−0.110')
     >>> measured(0.00447, "squared kernel distance"), measured(3.0, "people")
     ('0.00447', '3')
     """
@@ -87,7 +89,7 @@ def measured(value: float | None, unit: str = "") -> str:
         return "–"
     if unit in _OWN_DIGITS:
         return number(value)
-    return f"{points(value)} %" if is_share(unit) else _fixed(value, 3)
+    return f"{points(value)}{PERCENT}" if is_share(unit) else _fixed(value, 3)
 
 
 def points(value: float | None) -> str:
@@ -165,7 +167,7 @@ def _digits(value: float) -> str:
     text = f"{rounded:,.{min(places, 6)}f}"
     if "." in text:
         text = text.rstrip("0").rstrip(".")
-    return text.replace("-", "−")
+    return "0" if text == "-0" else text.replace("-", "−")
 
 
 def _plain_sentence(finding: Json) -> str:
@@ -330,9 +332,9 @@ def groups(finding: Json) -> list[str]:
     """What a measurement found in its worst subgroup and among the rarest rows."""
     details = finding.get("details") or {}
     said = []
-    for found in (details.get("subgroups"), details.get("by_rarity")):
+    for found in (details.get("subgroups") or {}, details.get("by_rarity") or {}):
         for key in ("worst", "rarest"):
-            group = (found or {}).get(key)
+            group = found.get(key)
             if not group or (key == "rarest" and group == found.get("worst")):
                 continue
             named = "Hit hardest: " if key == "worst" else ""
