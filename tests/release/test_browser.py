@@ -241,7 +241,8 @@ def test_the_summary_for_the_officer_is_exactly_one_printed_page(
     # Taking the rest away needs a style of the test's own, which the page's policy forbids.
     with Visit(browser, pages[name], bypass_csp=True) as visit:
         visit.page.add_style_tag(
-            content="main, .foot { display: none !important } .sheet { break-after: auto !important }"
+            content="main, .foot { display: none !important }"
+            " .sheet { break-after: auto !important }"
         )
         printed = visit.page.pdf(prefer_css_page_size=True)
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
