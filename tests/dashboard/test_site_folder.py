@@ -269,6 +269,7 @@ def test_a_run_that_still_trains_shows_its_curve(own_runs: Path, tmp_path: Path)
     losses = json.loads((run / "fit/training.json").read_text())["losses"]
     for stage in ("fit", "sample", "evaluate", "decide", "release"):
         shutil.rmtree(run / stage)
+    (run / "progress.json").unlink()  # nobody works on it any more
     lines = [json.dumps(report) for report in losses]
     (run / "fit.losses.jsonl").write_text("\n".join(lines) + '\n{"step": 9')
     build(own_runs, tmp_path / "site")
