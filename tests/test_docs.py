@@ -175,5 +175,5 @@ def test_the_site_builds_offline_without_a_warning_and_asks_for_nothing_remote(
     for page in pages:
         assert not remote.search(page.read_text(encoding="utf-8")), page.name
     reference = (tmp_path / "site" / "reference.html").read_text(encoding="utf-8")
-    for name in ("read_table", "CTGAN", "evaluate", "decide", "runs", "certificate"):
+    for name in ("read_table", "split", "CTGAN", "evaluate", "decide", "runs", "certificate"):
         assert re.search(rf'id="synthfactory[\w.]*\.{name}"', reference), name
