@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SDV := $(VENV)-sdv
+VALIDATORS := $(VENV)-validators
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 # What `make wheelhouse` collects, for machines without a network.  TORCH names the build, such as
@@ -15,12 +16,12 @@ TORCH ?= $(shell sed -n 's/^torch==//p' constraints.txt)
 TORCH_INDEX ?=
 GLIBC := $(shell seq 28 -1 5)
 
-.PHONY: run test interop parity setup check docs bench format wheelhouse clean
+.PHONY: run test interop parity validators setup check docs bench format wheelhouse clean
 
 run: $(VENV)/.package ## a certified synthetic version of the embedded Adult table
 	$(BIN)/synthfactory run
 
-test: $(VENV)/.dev ## everything that the tests need, then the tests: quick ones first
+test: $(VENV)/.dev $(VALIDATORS)/.ready ## everything that the tests need, then the tests: quick ones first
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/setup.sh
 	$(BIN)/python -m pytest -m "not slow and not browser and not parity"
 	$(BIN)/python -m pytest -m "(slow or browser) and not parity"
@@ -31,6 +32,8 @@ interop: $(SDV)/.ready ## the tests beside SDV and ctgan (Business Source Licenc
 
 parity: $(SDV)/.ready ## other libraries' numbers, right and wrong, beside ours, in the same environment
 	$(SDV)/bin/python -m pytest -m parity tests
+
+validators: $(VALIDATORS)/.ready ## outside software that judges a release, in an environment of its own
 
 setup: $(VENV)/.dev ## the whole development environment
 
@@ -84,9 +87,14 @@ $(SDV)/.ready: pyproject.toml constraints-sdv.txt
 		--constraint constraints-sdv.txt --no-deps synthcity
 	touch $@
 
+$(VALIDATORS)/.ready: tests/certification/outside/requirements.txt
+	$(PYTHON) -m venv $(VALIDATORS)
+	$(VALIDATORS)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
+	touch $@
+
 $(VENV)/.docs: $(VENV)/.dev
 	$(PIP) --editable ".[docs]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(SDV) $(WHEELHOUSE) build dist site
+	rm -rf $(VENV) $(SDV) $(VALIDATORS) $(WHEELHOUSE) build dist site

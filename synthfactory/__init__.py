@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from synthfactory.generators import SDVGaussianCopula as SDVGaussianCopula
     from synthfactory.generators import from_ctgan as from_ctgan
     from synthfactory.generators import load_model as load_model
+    from synthfactory.history import RunRecord as RunRecord
+    from synthfactory.history import Runs as Runs
+    from synthfactory.history import runs as runs
+    from synthfactory.notebook import Certificate as Certificate
+    from synthfactory.notebook import certificate as certificate
     from synthfactory.shadowing import evaluate as evaluate
     from synthfactory.tables import Column as Column
     from synthfactory.tables import Schema as Schema
@@ -57,6 +62,8 @@ _HOME = {
     ),
     "evaluation": ("Evaluation", "Findings", "Measurement"),
     "shadowing": ("evaluate",),
+    "history": ("RunRecord", "Runs", "runs"),
+    "notebook": ("Certificate", "certificate"),
     "certification": ("Policy", "Verdict", "Verification", "decide", "verify"),
 }
 _ROOM_OF = {name: room for room, names in _HOME.items() for name in names}

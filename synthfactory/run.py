@@ -137,6 +137,10 @@ class Run:
         name = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) or "table" for word in words)
         return cls(order=order, folder=runs / name, table_digest=table_digest)
 
+    def __repr__(self) -> str:
+        done = [stage for stage in STAGES if self.is_done(stage)]
+        return f"Run({self.folder.name}: {len(done)}/{len(STAGES)} stages)"
+
     def record(self) -> None:
         """Write ``order.json``, once."""
         path = self.folder / ORDER_FILE

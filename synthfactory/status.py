@@ -66,10 +66,11 @@ def read_status(runs: Path) -> list[RunStatus]:
 
 def _read_all(runs: Path) -> Iterator[RunStatus]:
     for order in sorted(runs.glob(f"*/{ORDER_FILE}")):
-        yield _read_one(order.parent)
+        yield read_run_status(order.parent)
 
 
-def _read_one(folder: Path) -> RunStatus:
+def read_run_status(folder: Path) -> RunStatus:
+    """The state of the run in ``folder``."""
     done = [stage for stage in STAGES if artifacts.is_done(folder / stage)]
     name, reached = folder.name, f"{len(done)}/{len(STAGES)}"
     if "decide" in done:

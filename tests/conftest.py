@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import decimal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+VALIDATORS = SHARED.with_name("validators")
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +22,14 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the folder of real tables {SHARED.relative_to(SHARED.parents[2])}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def shared_validators() -> Path:
+    """The folder of published shapes and contexts, which lies beside a developer's checkout."""
+    if not VALIDATORS.is_dir():
+        pytest.skip(f"needs the folder {VALIDATORS.relative_to(VALIDATORS.parents[1])}")
+    return VALIDATORS
 
 
 @pytest.fixture(autouse=True)
@@ -97,5 +110,71 @@ def certified_run(people_csv: Path, tmp_path_factory: pytest.TempPathFactory) ->
     )
     key = new_key(tmp_path_factory.mktemp("keys") / "issuer.pem")
     outcome = produce(order, tmp_path_factory.mktemp("runs"), key=key)
+    assert outcome.state == "certified", outcome.reasons
+    return outcome.folder
+
+
+HOSTILE = {
+    "age": 'age "<script>alert(1)</script>',
+    "region": "région / π, {x} #1\u202e",
+    "smoker": "@id",
+    "pressure": "~20~",
+    "outcome": "out come'; DROP",
+}
+
+
+def hostile_table(n_rows: int = 3_000) -> pa.Table:
+    """People under names that break naive readers, with every type of column and nulls in it."""
+    chance = np.random.default_rng(1)
+    table = pa.Table.from_pandas(make_people(n_rows).rename(columns=HOSTILE))
+    absent = chance.random(n_rows) < 0.1
+    whole = chance.integers(3_000, 9_000, n_rows).astype(np.int32)
+    cents = [decimal.Decimal(int(value)).scaleb(-2) for value in chance.integers(0, 9_999, n_rows)]
+    further = {
+        "count, whole": pa.array(whole, pa.int64(), mask=absent),
+        "born": pa.array(whole, pa.int32(), mask=absent).cast(pa.date32()),
+        "price": pa.array(cents, pa.decimal128(10, 2)),
+        "flag": pa.array(chance.random(n_rows) < 0.4, pa.bool_(), mask=absent),
+        "kind": pa.array(chance.choice(list("abc"), n_rows), mask=absent).dictionary_encode(),
+        "single": pa.array(chance.normal(size=n_rows), pa.float32()),
+        "zoned": pa.array(chance.integers(10**9, 2 * 10**9, n_rows), pa.timestamp("s", "UTC")),
+    }
+    for name, values in further.items():
+        table = table.append_column(name, values)
+    return table
+
+
+@pytest.fixture(scope="session")
+def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of `hostile_table`: health data, several parts, a did:web issuer."""
+    from synthfactory.certification import Policy, new_key
+    from synthfactory.evaluation import Evaluation
+    from synthfactory.factory import produce
+    from synthfactory.generators import TVAE
+    from synthfactory.order import Order
+    from synthfactory.tables import Dataset
+
+    folder = tmp_path_factory.mktemp("hostile")
+    pq.write_table(hostile_table(), folder / "hostile.parquet")
+    term = {"iri": "http://purl.obolibrary.org/obo/NCIT_C25150", "unit": "a", "description": "Age"}
+    dataset = Dataset(
+        path=str(folder / "hostile.parquet"),
+        target=HOSTILE["outcome"],
+        title='Ti"tle <b>',
+        description="Rows & more\nrows",
+        licence="CC-BY-4.0",
+        health=True,
+        columns={HOSTILE["age"]: term, HOSTILE["pressure"]: {"iri": "no address"}},
+    )
+    order = Order(
+        dataset=dataset,
+        generator=TVAE(epochs=5),
+        evaluation=Evaluation(max_rows=1_000, repeats=20),
+        policy=Policy.from_dict(LENIENT),
+        threads=1,
+        rows_per_shard=1_000,
+    )
+    key = dataclasses.replace(new_key(folder / "issuer.pem"), web="did:web:lab.example.eu:data")
+    outcome = produce(order, folder / "runs", key=key)
     assert outcome.state == "certified", outcome.reasons
     return outcome.folder

@@ -19,6 +19,8 @@ need slurmd slurmd
 need sinfo slurm-client
 need munged munge
 need mpirun openmpi-bin
+need zsh zsh
+need fish fish
 
 if [ -n "$packages" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     # The tests start daemons of their own: the packages must not start the machine's.

@@ -57,3 +57,13 @@ def test_verifier_needs_neither_torch_nor_dask_nor_hydra() -> None:
         "print([m for m in ('torch', 'dask', 'hydra', 'sklearn', 'pandas') if m in sys.modules])"
     )
     assert run_python(code) == "[]"
+
+
+def test_completion_and_past_runs_need_neither_torch_nor_dask() -> None:
+    code = (
+        "import sys, synthfactory.history, synthfactory.notebook\n"
+        "from synthfactory.cli import main\n"
+        "main(['completion', 'bash'])\n"
+        "print([m for m in ('torch', 'dask', 'hydra', 'sklearn', 'pandas') if m in sys.modules])"
+    )
+    assert run_python(code).endswith("[]")

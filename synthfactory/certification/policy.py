@@ -44,11 +44,18 @@ LEVEL_METRICS: Mapping[str, frozenset[str]] = {
             "privacy.singling_out",
             "privacy.linkability",
             "privacy.attribute_inference",
-            "privacy.domias",
-            "privacy.membership_tpr",
+            "privacy.domias_knn",
+            "privacy.domias_classifier",
+            "privacy.tpr_at_1pct_fpr",
         }
     ),
-    "SF-3": frozenset({"privacy.membership_black_box", "privacy.epsilon_lower_bound"}),
+    "SF-3": frozenset(
+        {
+            "privacy.membership_black_box",
+            "privacy.tpr_at_1permille_fpr",
+            "privacy.epsilon_lower_bound",
+        }
+    ),
 }
 INSTRUMENT = "instrument"
 LEAST_CONFIDENCE = 0.95

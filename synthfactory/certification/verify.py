@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +30,15 @@ from synthfactory.certification.multibase import digest_multibase
 from synthfactory.certification.policy import LEAST_CONFIDENCE, Policy, decide
 from synthfactory.errors import ReleaseError, SynthfactoryError
 
-MAX_JSON_BYTES = 64 << 20
+# No file outside data/ is larger.
+MAX_PAPER_BYTES = 64 << 20
+# Names that every file system and every reader tells apart alike.
+PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+")
+PART_NAME = re.compile(r"data/[A-Za-z0-9_-][A-Za-z0-9._-]*\.parquet")
+# Parts are hashed side by side: hashing and reading both leave Python alone.
+MAX_THREADS = 8
+# No honest part unpacks to more bytes or cells than this for each of its own bytes, and a little.
+MAX_UNPACKED, SMALL_BYTES = 1_000, 1 << 20
 # What a hostile or broken file can make the reading code raise.
 _BROKEN = (
     ArithmeticError,
@@ -239,15 +249,24 @@ class _Inquiry:
     def _check_files(self) -> str:
         """No links and nothing but plain files: what is checked is what is read."""
         n_files = 0
+        seen: set[str] = set()
         if self._folder.is_symlink():
             raise _Fault("the release folder itself is a symbolic link")
         for root, folders, files in os.walk(self._folder, onerror=_unreadable):
             for entry in (*folders, *files):
                 path = Path(root, entry)
+                name = path.relative_to(self._folder).as_posix()
                 if path.is_symlink():
-                    raise _Fault(f"{path.relative_to(self._folder)} is a symbolic link")
+                    raise _Fault(f"{name} is a symbolic link")
                 if not (path.is_file() or path.is_dir()):
-                    raise _Fault(f"{path.relative_to(self._folder)} is no plain file")
+                    raise _Fault(f"{name} is no plain file")
+                if not PLAIN_NAME.fullmatch(entry):
+                    raise _Fault(f"{name!a} is no plain name: letters a-z, digits, '.', '_', '-'")
+                if name.lower() in seen:
+                    raise _Fault(f"{name} differs from another name in upper and lower case only")
+                if path.stat().st_size > MAX_PAPER_BYTES and not name.startswith("data/"):
+                    raise _Fault(f"{name} has more than {MAX_PAPER_BYTES >> 20} MiB")
+                seen.add(name.lower())
                 n_files += path.is_file()
         return f"{n_files} plain files"
 
@@ -368,16 +387,11 @@ class _Inquiry:
         """Every part is there with its digest, size and rows, and nothing else is."""
         parts = self._document(credential.MANIFEST)["parts"]
         data = self._folder / "data"
-        listed = set()
+        listed: set[str] = set()
         for part in parts:
             name = part["path"]
-            if (
-                not isinstance(name, str)
-                or Path(name).parts[:1] != ("data",)
-                or len(Path(name).parts) != 2
-                or ".." in name
-            ):
-                raise _Fault(f"the manifest names a path outside data/: {str(name)[:80]!r}")
+            if not isinstance(name, str) or not PART_NAME.fullmatch(name):
+                raise _Fault(f"the manifest names a path outside data/: {ascii(name)[:80]}")
             if name in listed:
                 raise _Fault(f"{name} is listed twice")
             listed.add(name)
@@ -392,18 +406,27 @@ class _Inquiry:
             raise _Fault(f"{name} is not in the manifest")
         asked = [part for part in parts if part["path"] in listed]
         for part in asked:
-            self._check_part(part)
+            size = (self._folder / part["path"]).stat().st_size
+            if size != part["size"]:
+                raise _Fault(f"{part['path']} has {size} bytes, expected {part['size']}")
+        with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
+            for _ in pool.map(self._check_part, asked):
+                pass
         return f"{len(asked)} of {len(parts)} parts are whole"
 
     def _check_part(self, part: Mapping[str, Any]) -> None:
-        path = self._folder / part["path"]
-        if path.stat().st_size != part["size"]:
-            raise _Fault(f"{part['path']} has {path.stat().st_size} bytes, expected {part['size']}")
+        path, name = self._folder / part["path"], part["path"]
         if digest_file(path) != f"sha256:{part['sha256']}":
-            raise _Fault(f"{part['path']} was changed: its digest differs")
-        rows = pq.read_metadata(path).num_rows
-        if rows != part["rows"]:
-            raise _Fault(f"{part['path']} holds {rows} rows, expected {part['rows']}")
+            raise _Fault(f"{name} was changed: its digest differs")
+        claimed = pq.read_metadata(path)
+        if claimed.num_rows != part["rows"]:
+            raise _Fault(f"{name} holds {claimed.num_rows} rows, expected {part['rows']}")
+        columns = [
+            column["name"] for column in self._document(credential.MANIFEST)["schema"]["columns"]
+        ]
+        if claimed.schema.names != columns:
+            raise _Fault(f"{name} holds other columns than the manifest names")
+        _check_claims_of_footer(name, claimed, part["size"])
 
     def _check_digests(self) -> str:
         """Every other file is named once, with its digest."""
@@ -515,7 +538,12 @@ class _Inquiry:
             raise _Fault("the certificate's findings are not the report's")
         if subject["assuranceLevel"] != report["policy"]["level"]:
             raise _Fault("the certificate claims another level than its policy gives")
-        attempts = report["findings"]["protocol"]["attempts"]
+        protocol = report["findings"].get("protocol")
+        if not isinstance(protocol, dict):
+            raise _Fault("the findings do not say how they were found: the protocol is missing")
+        attempts = protocol["attempts"]
+        if type(attempts) is not int or attempts < 1:
+            raise _Fault(f"the findings name {str(attempts)[:40]} attempts")
         if subject["attempts"] != str(attempts):
             raise _Fault("the certificate names another number of attempts than the findings")
         asked = 1 - (1 - LEAST_CONFIDENCE) / attempts
@@ -533,10 +561,27 @@ class _Inquiry:
         return "findings and costs agree"
 
 
+def _check_claims_of_footer(name: str, claimed: pq.FileMetaData, size: int) -> None:
+    """A reader trusts a Parquet footer with its memory: it must add up, and fit the file."""
+    groups = [claimed.row_group(number) for number in range(claimed.num_row_groups)]
+    if sum(group.num_rows for group in groups) != claimed.num_rows:
+        raise _Fault(f"{name}: the rows in its footer do not add up")
+    packed = unpacked = 0
+    for group in groups:
+        for place in range(group.num_columns):
+            column = group.column(place)
+            if column.num_values != group.num_rows:
+                raise _Fault(f"{name}: a column in its footer has other rows than its group")
+            packed += column.total_compressed_size
+            unpacked += max(column.total_uncompressed_size, column.num_values)
+    if packed > size or unpacked > size * MAX_UNPACKED + SMALL_BYTES:
+        raise _Fault(f"{name} claims {unpacked:,} bytes or cells in a file of {size:,} bytes")
+
+
 def strict_json(path: Path) -> dict[str, Any]:
     """A JSON object without repeated keys and without NaN; at most 64 MiB."""
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise _Fault(f"{path.name} has more than {MAX_JSON_BYTES >> 20} MiB")
+    if path.stat().st_size > MAX_PAPER_BYTES:
+        raise _Fault(f"{path.name} has more than {MAX_PAPER_BYTES >> 20} MiB")
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         document = dict(items)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from synthfactory import __version__
-from synthfactory.errors import SynthfactoryError
+from synthfactory.errors import SynthfactoryError, did_you_mean
 
-EXIT_CODES = """exit codes:
-  0  done: certified, verified, written
-  1  a run failed, or a release does not hold
-  2  the input is at fault: a table, a setting, a key, a full disk; nothing half-written
-  3  the policy refused: the report says which rules, and by how much
-  75  asked to stop before the end; the same command continues
-  130  interrupted; the same command continues
-"""
+VERBS_BY_USE = "run, plan, status, verify, keys new, policy explain, ..."
+# What a command's end means; docs/command-line.md holds the same table.
+EXIT_MEANINGS = {
+    0: "done: certified, verified, written",
+    1: "a run failed, a release does not hold, or `doctor` found what would make runs fail",
+    2: "the input is at fault: a table, a setting, a key, a full disk; nothing half-written",
+    3: "the policy refused: the report says which rules, and by how much",
+    75: "asked to stop before the end; the same command continues",
+    130: "interrupted; the same command continues",
+}
+EXIT_CODES = "exit codes:\n" + "".join(
+    f"  {code:<4} {meaning}\n" for code, meaning in EXIT_MEANINGS.items()
+)
 
 RUN_HELP = """Make synthetic data: `synthfactory run [setting=value ...]`.
 
@@ -54,6 +60,36 @@ examples:
 """
 
 
+DOCTOR_HELP = """Look whether this machine is fit for runs, and say what to do where it is not.
+
+It changes nothing.  It exits with 1 when something would make runs fail; notes and warnings stop
+nobody.  Ask it on a login node and on a node of each kind that you use:
+
+  synthfactory doctor
+  synthfactory doctor --runs /project/me/runs --key issuer.pem
+  srun --gres=gpu:1 synthfactory doctor --json
+"""
+
+COMPLETION_HELP = """Print a script that completes verbs, options, settings and their values.
+
+  bash  synthfactory completion bash > ~/.local/share/bash-completion/completions/synthfactory
+  zsh   synthfactory completion zsh > FOLDER/_synthfactory      (a folder in $fpath)
+  fish  synthfactory completion fish > ~/.config/fish/completions/synthfactory.fish
+"""
+
+DASHBOARD_HELP = """Compare many runs: `synthfactory dashboard RUNS -o site/`.
+
+The site opens from a disk or any web server, and holds aggregates only.  The same command brings
+it up to date and reads only the runs that changed.  With --serve it is shown on this machine
+until Ctrl-C and made anew every few seconds, while a campaign runs; from elsewhere, forward the
+port: ssh -L 8000:127.0.0.1:8000 HOST.
+
+examples:
+  synthfactory dashboard runs/ -o site/
+  synthfactory dashboard runs/ -o site/ --serve --port 8000
+"""
+
+
 ATTEST_HELP = """Sign a decided run in your role: `synthfactory attest RUN --role evaluator`.
 
 The generator signs how the data were made, the evaluator what the tests found.  What a role has
@@ -84,23 +120,50 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Like ``parse_args``, but settings may stand before, between and after options."""
     grammar = parser()
     arguments, rest = grammar.parse_known_args(argv)
-    if rest and (not hasattr(arguments, "settings") or any(word[:1] == "-" for word in rest)):
-        grammar.error(f"unrecognized arguments: {' '.join(rest)}")
+    if not hasattr(arguments, "verb"):
+        grammar.error(f"a verb is missing: {VERBS_BY_USE}. `synthfactory --help` lists all.")
+    options = [word for word in rest if word[:1] == "-"]
+    if options:
+        known = _options_of(grammar, sys.argv[1:] if argv is None else argv)
+        told = did_you_mean(options[0].partition("=")[0], known)
+        grammar.error(f"there is no option '{options[0]}'{told}")
+    if rest and not hasattr(arguments, "settings"):
+        grammar.error(f"expected no more words, got: {' '.join(rest)}")
     if rest:
         arguments.settings += rest
     return arguments
 
 
+def _options_of(grammar: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
+    """The long options that may follow these words."""
+    for word in words:
+        for action in grammar._actions:
+            if isinstance(action, argparse._SubParsersAction) and word in action.choices:
+                grammar = action.choices[word]
+    spellings = [word for action in grammar._actions for word in action.option_strings]
+    return [word for word in spellings if word.startswith("--")]
+
+
+class Grammar(argparse.ArgumentParser):
+    """A parser that says what was probably meant."""
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.choices is not None and value not in action.choices:
+            what = "verb" if action.dest == "verb_name" else "choice"
+            told = did_you_mean(str(value), list(map(str, action.choices)))
+            raise argparse.ArgumentError(None, f"there is no {what} '{value}'{told}")
+
+
 def parser() -> argparse.ArgumentParser:
     """The grammar of the command line."""
-    root = argparse.ArgumentParser(
+    root: argparse.ArgumentParser = Grammar(
         prog="synthfactory",
         description="Turn a confidential table into a certified synthetic dataset.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     root.add_argument("--version", action="version", version=f"synthfactory {__version__}")
-    verbs = root.add_subparsers(title="verbs", metavar="", required=True)
+    verbs = root.add_subparsers(title="verbs", metavar="", dest="verb_name")
 
     run = _verb(verbs, "run", "make a certified synthetic dataset", RUN_HELP)
     _add_settings(run)
@@ -164,10 +227,30 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("--prometheus", action="store_true", help="as metrics for Prometheus")
     status.set_defaults(verb=_lazily("status"))
 
+    dashboard = _verb(verbs, "dashboard", "a static site that compares many runs", DASHBOARD_HELP)
+    dashboard.add_argument(
+        "runs", type=Path, nargs="?", default=Path("runs"), help="folder of runs"
+    )
+    dashboard.add_argument("-o", "--output", type=Path, default=Path("site"), help="the site")
+    dashboard.add_argument("--serve", action="store_true", help="show it here, kept up to date")
+    dashboard.add_argument("--port", type=_count, default=0, help="for --serve; default: any free")
+    dashboard.add_argument("--json", action="store_true", help="as JSON on standard output")
+    dashboard.set_defaults(verb=_lazily("dashboard"))
+
     logs = _verb(verbs, "logs", "what happened to a run, and the end of its job's log")
     logs.add_argument("folder", type=Path, nargs="?", default=Path("runs"), help="a run, or runs")
     logs.add_argument("-n", "--lines", type=_count, default=40, help="lines of the job's log")
     logs.set_defaults(verb=_lazily("logs"))
+
+    doctor = _verb(verbs, "doctor", "whether this machine is fit, and what to do", DOCTOR_HELP)
+    doctor.add_argument("--runs", type=Path, default=Path("runs"), help="your folder of runs")
+    doctor.add_argument("--key", type=Path, help="your private key; default: the development key")
+    doctor.add_argument("--json", action="store_true", help="as JSON on standard output")
+    doctor.set_defaults(verb=_lazily("doctor"))
+
+    complete = _verb(verbs, "completion", "a script of completions for your shell", COMPLETION_HELP)
+    complete.add_argument("shell", choices=("bash", "zsh", "fish"))
+    complete.set_defaults(verb=_lazily("completion", "completion"))
 
     verify = _verb(verbs, "verify", "check a release offline; 0 only if everything holds")
     verify.add_argument("release", type=Path, help="a release folder")
@@ -203,7 +286,7 @@ def parser() -> argparse.ArgumentParser:
         status_of.set_defaults(verb=_lazily("change_status"), change=change)
 
     keys = _verb(verbs, "keys", "the issuer's signing keys")
-    actions = keys.add_subparsers(title="actions", metavar="", required=True)
+    actions = keys.add_subparsers(title="actions", metavar="")
     new = _verb(actions, "new", "make a private key, readable by you alone")
     new.add_argument("path", type=Path, help="where to write it (PEM, PKCS#8)")
     new.add_argument("--passphrase", action="store_true", help="ask for a passphrase")
@@ -213,7 +296,7 @@ def parser() -> argparse.ArgumentParser:
     show.set_defaults(verb=_lazily("keys_show"))
 
     policy = _verb(verbs, "policy", "what a policy asks")
-    asks = policy.add_subparsers(title="actions", metavar="", required=True)
+    asks = policy.add_subparsers(title="actions", metavar="")
     explain = _verb(asks, "explain", "a policy in plain words, with the reason of each threshold")
     explain.add_argument(
         "name", nargs="?", default="default", help="a shipped name, or a YAML file"
@@ -254,12 +337,11 @@ def _verb(
     return added
 
 
-def _lazily(name: str) -> Callable[[argparse.Namespace], int]:
-    """A verb of `synthfactory.cli.verbs`, imported only when it is called."""
+def _lazily(name: str, module: str = "verbs") -> Callable[[argparse.Namespace], int]:
+    """A verb of a module of `synthfactory.cli`, imported only when it is called."""
 
     def call(arguments: argparse.Namespace) -> int:
-        from synthfactory.cli import verbs
-
+        verbs = importlib.import_module(f"synthfactory.cli.{module}")
         code: int = getattr(verbs, name)(arguments)
         return code
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import getpass
 import os
 import sys
@@ -17,12 +18,13 @@ from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from synthfactory import history
 from synthfactory.certification import IssuerKey, development_key, load_key
 from synthfactory.journal import STAGES, Progress
 
 if TYPE_CHECKING:
     from synthfactory.campaign import View, Watch
-    from synthfactory.run import Outcome
+    from synthfactory.run import Outcome, Run
 
 Seen = TypeVar("Seen")
 
@@ -54,7 +56,30 @@ def read_key(path: Path | None, did: str | None = None) -> IssuerKey:
 
 def watching(quiet: bool) -> AbstractContextManager[Watch]:
     """Show a campaign while it runs."""
-    return shown(quiet, live_table, SparseLines())
+    foresight = Foresight()
+    return shown(quiet, functools.partial(live_table, left=foresight), SparseLines(left=foresight))
+
+
+class Foresight:
+    """How long a run will still take, from past runs beside it and from nothing else."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, history.Expectation | None] = {}
+
+    def __call__(self, run: Run, seen: Progress) -> str:
+        """Such as ``about 3 min left``; empty where no past run tells."""
+        name = run.folder.name
+        if name not in self._known:
+            order = run.order.to_dict()
+            self._known[name] = history.expect(run.folder, order, run.table_digest)
+        found = self._known[name]
+        if found is None or seen.stage not in STAGES:
+            return ""
+        ahead = STAGES[STAGES.index(seen.stage) :]
+        left_s = found.left_s(ahead, seen.stage, seen.fraction)
+        runs = "1 past run" if found.n_runs == 1 else f"{found.n_runs} past runs"
+        other = "" if found.alike else ", other settings"
+        return f"about {history.in_words(left_s)} left ({runs}{other})"
 
 
 @contextmanager
@@ -75,32 +100,35 @@ def shown(
     screen = console()
     if quiet:
         yield lambda seen: None
-    elif screen.is_terminal and not os.environ.get("CI"):
+    elif screen.is_terminal and not screen.is_dumb_terminal and not os.environ.get("CI"):
         with Live(console=screen, refresh_per_second=4, transient=True) as live:
             yield lambda seen: live.update(picture(seen))
     else:
         yield lines
 
 
-def live_table(view: View) -> RichTable:
+def live_table(view: View, left: Callable[[Run, Progress], str]) -> RichTable:
     """The campaign as a table: a row for each run, the unfinished first where there are many."""
     table = RichTable(box=None, padding=(0, 2, 0, 0), show_header=len(view.runs) > 1)
-    for heading in ("run", "stage", "", "detail"):
+    for heading in ("run", "stage", "", "left", "detail"):
         table.add_column(heading, no_wrap=True)
+    runs = {run.folder.name: run for run in view.runs}
     names = [run.folder.name for run in view.runs]
     names.sort(key=lambda name: (name in view.outcomes, name not in view.progress))
     for name in names[:30]:
         outcome = view.outcomes.get(name)
         if outcome is not None:
             mark, colour = MARKS[outcome.state]
-            table.add_row(Text(name), Text(f"{mark} {outcome.state}", style=colour), "", "")
+            table.add_row(Text(name), Text(f"{mark} {outcome.state}", style=colour), "", "", "")
         elif name in view.progress:
             seen = view.progress[name]
-            table.add_row(Text(name), stage_label(seen), bar(seen.fraction), Text(seen.detail))
+            ahead = Text(left(runs[name], seen))
+            detail = Text(seen.detail)
+            table.add_row(Text(name), stage_label(seen), bar(seen.fraction), ahead, detail)
         else:
-            table.add_row(Text(name), Text("waiting", style="dim"), "", "")
+            table.add_row(Text(name), Text("waiting", style="dim"), "", "", "")
     if len(names) > 30:
-        table.add_row(Text(f"... and {len(names) - 30} more", style="dim"), "", "", "")
+        table.add_row(Text(f"... and {len(names) - 30} more", style="dim"), "", "", "", "")
     return table
 
 
@@ -120,19 +148,23 @@ def bar(fraction: float, width: int = 20) -> Text:
 class SparseLines:
     """Prints a line when a stage begins, at every tenth of it, at least once a minute of change."""
 
-    def __init__(self) -> None:
+    def __init__(self, left: Callable[[Run, Progress], str]) -> None:
+        self._left = left
         self._began_s = time.monotonic()
         self._told: dict[str, tuple[str, float, float]] = {}
         self._ended: set[str] = set()
 
     def __call__(self, view: View) -> None:
+        runs = {run.folder.name: run for run in view.runs}
         for name, seen in view.progress.items():
             stage, fraction, told_s = self._told.get(name, ("", 0.0, 0.0))
             now_s = time.monotonic()
             news = seen.stage != stage or seen.fraction >= fraction + _STEP
             if news or (now_s - told_s >= _LINE_EVERY_S and seen.fraction != fraction):
                 self._told[name] = (seen.stage, seen.fraction, now_s)
-                self._say(f"{name}: {stage_label(seen)} {seen.fraction:.0%} {seen.detail}".rstrip())
+                ahead = self._left(runs[name], seen)
+                words = (f"{seen.fraction:.0%}", seen.detail, ahead and f"- {ahead}")
+                self._say(f"{name}: {stage_label(seen)} {' '.join(filter(None, words))}")
         for name, outcome in view.outcomes.items():
             if name not in self._ended:
                 self._ended.add(name)

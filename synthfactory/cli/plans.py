@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from synthfactory import __version__, artifacts
+from synthfactory import __version__, artifacts, history
 from synthfactory.cli.compose import Settings
-from synthfactory.journal import ORDER_FILE, STAGES
+from synthfactory.journal import ORDER_FILE, STAGES, read_failure
 from synthfactory.run import Run
 
 MAX_REASONS = 6
@@ -28,6 +28,8 @@ class Plan:
         Stages that are committed, and those that would run.
     reasons
         Why it is not done.
+    left
+        How long what is missing took in past runs; None where no past run tells.
     """
 
     run: str
@@ -35,6 +37,7 @@ class Plan:
     cached: tuple[str, ...]
     missing: tuple[str, ...]
     reasons: tuple[str, ...]
+    left: Left | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-able values."""
@@ -44,7 +47,24 @@ class Plan:
             "cached": list(self.cached),
             "missing": list(self.missing),
             "reasons": list(self.reasons),
+            "left": None if self.left is None else asdict(self.left),
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """An estimate, from past runs alone.
+
+    Parameters
+    ----------
+    seconds
+        Sum of the missing stages' median seconds.
+    source
+        Which past runs, in words.
+    """
+
+    seconds: float
+    source: str
 
 
 def plan(settings: Sequence[Settings]) -> list[Plan]:
@@ -61,7 +81,10 @@ def _plan_one(run: Run) -> Plan:
         return Plan(run=run.folder.name, state="done", cached=cached, missing=(), reasons=())
     if (run.folder / ORDER_FILE).exists():
         fitting = run.checkpoint.exists() and "fit" in missing
+        failure = read_failure(run.folder)
         reasons = ["It was begun and is unfinished."]
+        if failure is not None:
+            reasons = [f"It failed in {failure['stage']}: {failure['message']}"]
         reasons += ["Its fit goes on from a checkpoint."] if fitting else []
         if not missing:
             missing = ("release",)
@@ -71,9 +94,36 @@ def _plan_one(run: Run) -> Plan:
             cached=cached,
             missing=missing,
             reasons=tuple(reasons),
+            left=_left(run, missing),
         )
     return Plan(
-        run=run.folder.name, state="new", cached=(), missing=missing, reasons=tuple(_why_new(run))
+        run=run.folder.name,
+        state="new",
+        cached=(),
+        missing=missing,
+        reasons=tuple(_why_new(run)),
+        left=_left(run, missing),
+    )
+
+
+def _left(run: Run, missing: Sequence[str]) -> Left | None:
+    found = history.expect(run.folder, run.order.to_dict(), run.table_digest)
+    if found is None:
+        return None
+    return Left(seconds=round(found.left_s(missing), 3), source=found.source)
+
+
+def in_words(plans: Sequence[Plan]) -> str:
+    """How long all that is missing took in past runs, one run after another; or that none tells."""
+    todo = [item for item in plans if item.state != "done"]
+    known = [item.left.seconds for item in todo if item.left is not None]
+    if not known:
+        return "How long it takes is not known: no past run here tells." if todo else ""
+    unknown = len(todo) - len(known)
+    rest = f"; {unknown} more that no past run tells of" if unknown else ""
+    return (
+        f"About {history.in_words(sum(known))} of work for {len(known)} run(s), one after another, "
+        f"as past runs here took{rest}."
     )
 
 

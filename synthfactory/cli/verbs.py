@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import signal
 import sys
@@ -15,6 +16,13 @@ from rich.text import Text
 from synthfactory import artifacts, certification, interruption
 from synthfactory.cli.console import MARKS, ask_passphrase, console, read_key, tell, watching
 from synthfactory.errors import Interrupted, ReleaseError
+
+LEVELS = {
+    "ok": ("✔", "green"),
+    "note": ("·", "cyan"),
+    "warning": ("!", "yellow"),
+    "problem": ("✘", "red"),
+}
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +62,9 @@ def resume(arguments: argparse.Namespace) -> int:
 def plan(arguments: argparse.Namespace) -> int:
     """Say what `run` with the same words would make, what is there already, and why."""
     from synthfactory.cli.jobs import describe_jobs
+    from synthfactory.cli.plans import in_words
     from synthfactory.cli.plans import plan as plan_all
+    from synthfactory.history import in_words as time_in_words
 
     settings = _all_settings(arguments)
     plans = plan_all(settings)
@@ -73,12 +83,17 @@ def plan(arguments: argparse.Namespace) -> int:
             screen.print(Text(f"    would run: {', '.join(item.missing)}"))
         for reason in item.reasons:
             screen.print(Text(f"    {reason}"))
+        if item.left is not None:
+            about = time_in_words(item.left.seconds)
+            screen.print(Text(f"    about {about}, from {item.left.source}"))
     for line in jobs:
         screen.print(Text(line))
     counts = {
         state: sum(item.state == state for item in plans) for state in ("done", "continue", "new")
     }
     screen.print(Text(", ".join(f"{count} {state}" for state, count in counts.items())))
+    if told := in_words(plans):
+        screen.print(Text(told))
     return 0
 
 
@@ -220,7 +235,7 @@ def status(arguments: argparse.Namespace) -> int:
         return 0
     table = RichTable(box=None, padding=(0, 2, 0, 0))
     for heading in ("run", "state", "stage", "why"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading != "why")
     for state in states:
         mark, colour = MARKS.get(state.state, ("·", "cyan"))
         table.add_row(
@@ -236,6 +251,56 @@ def status(arguments: argparse.Namespace) -> int:
         waiting = [name for name in campaign["runs"] if name not in begun]
         if waiting:
             screen.print(Text(f"Job {campaign['job']}: {len(waiting)} run(s) have not begun yet."))
+    return 0
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Look at this machine; 1 when something would make runs fail."""
+    from synthfactory.cli.doctor import examine, exit_code
+
+    findings = examine(arguments.runs, arguments.key)
+    code = exit_code(findings)
+    if arguments.json:
+        _print_json({"ok": code == 0, "checks": [found.to_dict() for found in findings]})
+        return code
+    screen = console(stderr=False)
+    width = max(len(found.check) for found in findings)
+    for found in findings:
+        mark, colour = LEVELS[found.level]
+        line = Text(f"{mark} {found.check:<{width}}  ", style=colour)
+        screen.print(line + Text(found.found, style=""))
+        if found.remedy:
+            screen.print(Text(f"{'':<{width}}    → {found.remedy}"))
+    counts = {level: sum(found.level == level for found in findings) for level in LEVELS}
+    screen.print(Text(", ".join(f"{count} {level}" for level, count in counts.items())))
+    return code
+
+
+def dashboard(arguments: argparse.Namespace) -> int:
+    """Write the benchmark site, or show it on this machine until Ctrl-C."""
+    from synthfactory.dashboard import Built, build, serve
+
+    def told(address: str, built: Built) -> None:
+        if arguments.json:
+            _print_json({**built.to_dict(), "address": address})
+            sys.stdout.flush()
+            return
+        screen = console()
+        screen.print(
+            Text(
+                f"{built.runs} run(s), {built.read} read anew, in {built.seconds:.2f} s: {address}"
+            )
+        )
+        for name in built.unreadable:
+            screen.print(Text(f"    not read, a file of it is damaged: {name}"))
+
+    if not arguments.serve:
+        built = build(arguments.runs, arguments.output)
+        told(str(arguments.output / "index.html"), built)
+        return 0
+    # Ctrl-C is how this ends, so it is no interruption.
+    with contextlib.suppress(KeyboardInterrupt):
+        serve(arguments.runs, arguments.output, port=arguments.port, ready=told)
     return 0
 
 

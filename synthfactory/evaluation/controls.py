@@ -1,7 +1,7 @@
 """The instrument's own test: planted leaks must be found, clean data must pass, in every run.
 
 Four leaks and two clean tables take the place of the synthetic rows, and the cheap attacks judge
-them.  An alarm is a bound at 99.9 % confidence beyond a margin: with six tables and three attacks,
+them.  An alarm is a bound at 99.9 % confidence beyond a margin: with six tables and four attacks,
 an instrument that works is called invalid by chance in about one run of a thousand.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from synthfactory.evaluation.evidence import Evidence, shuffled, take
 from synthfactory.evaluation.measurement import ControlOutcome
 from synthfactory.evaluation.neighbours import scales
-from synthfactory.evaluation.privacy import dcr, exact_match
+from synthfactory.evaluation.privacy import dcr, domias, exact_match
 from synthfactory.evaluation.suite import Found, Suite
 from synthfactory.tables import Encoded
 
@@ -56,8 +56,10 @@ def planted_leaks(evidence: Evidence) -> Mapping[str, Encoded]:
 def clean_tables(evidence: Evidence) -> Mapping[str, Encoded]:
     """Tables that leak nothing about members."""
     chance = evidence.stream("controls: clean")
+    # The other half of the test rows is what an attacker knows of the population.
+    fresh = domias.halves(evidence)[0]
     return {
-        "fresh_real": take(evidence.test, np.arange(min(len(evidence.test), N_ROWS))),
+        "fresh_real": take(fresh, np.arange(min(len(fresh), N_ROWS))),
         "independent_marginals": shuffled(evidence.train, N_ROWS, chance),
     }
 
@@ -68,10 +70,12 @@ def alarms(evidence: Evidence, rows: Encoded) -> tuple[str, ...]:
     copies = exact_match.excess(members, strangers, judged, CONFIDENCE)
     scaled = dcr.scaled_share(evidence, rows, CONFIDENCE)
     aligned = dcr.aligned_share(evidence, rows, CONFIDENCE)
+    crowded = domias.worst_area(evidence, rows, domias.halves(evidence)[1], CONFIDENCE)
     raised = {
         exact_match.ID: copies.lcb > EXACT_MARGIN,
         dcr.ID: scaled.lcb > 0.5 + SHARE_MARGIN,
         dcr.ID_ALIGNED: aligned.lcb > 0.5 + SHARE_MARGIN,
+        domias.ID_KNN: crowded.lcb > 0.5 + SHARE_MARGIN,
     }
     return tuple(name for name, rings in raised.items() if rings)
 

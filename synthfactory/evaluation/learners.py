@@ -53,7 +53,12 @@ _threads: ContextVar[int] = ContextVar("threads", default=1)
 
 @contextlib.contextmanager
 def few_threads(threads: int) -> Iterator[None]:
-    """Hold the number of threads fixed: it can change the last bits of sums."""
+    """Hold the number of threads fixed: it can change the last bits of sums.
+
+    The suites ask for one.  Threads of OpenMP wait for each other by spinning, which makes a fit of
+    a second take minutes where other processes want the same cores; pieces of suites that run side
+    by side use the cores without waiting.
+    """
     before = _threads.set(threads)
     try:
         with threadpool_limits(limits=threads):

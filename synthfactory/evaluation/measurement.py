@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from synthfactory.errors import EvaluationError, did_you_mean
+from synthfactory.markup import html_table, short_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -230,9 +231,26 @@ class Findings:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        frame = self.to_frame()
-        html: str = frame.to_html(index=False, escape=True, float_format=lambda x: f"{x:.4g}")
-        return html
+        rows = [
+            (
+                item.id,
+                short_number(item.estimate),
+                f"{short_number(item.lcb)} to {short_number(item.ucb)}",
+                short_number(item.control),
+                short_number(item.baseline),
+                f"{item.unit}, {item.better} is better",
+                f"{item.n:,}",
+            )
+            for item in self.measurements
+        ]
+        rows += [(name, "not measured", why, "", "", "", "") for name, why in self.failures.items()]
+        told = {
+            None: "The instrument was not checked.",
+            True: "The instrument holds: planted leaks were found, clean data passed.",
+            False: "The instrument does NOT hold: do not trust what says that little leaks.",
+        }
+        headings = ("finding", "estimate", "interval", "control", "baseline", "unit", "n")
+        return html_table(headings, rows, note=told[self.instrument_valid])
 
 
 def rounded(value: Any) -> Any:

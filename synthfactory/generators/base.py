@@ -6,6 +6,7 @@ import abc
 import dataclasses
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synthfactory.errors import OrderError, ShortfallWarning, TrainingError, did_you_mean
+from synthfactory.markup import html_table
 from synthfactory.tables import Column, Schema, Table
 
 MODEL_FILE = "model.json"
@@ -182,8 +184,20 @@ class Model(abc.ABC):
     def load(cls, path: Path, document: Mapping[str, Any]) -> Model:
         """The inverse of `save`; ``document`` is the content of ``model.json``."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.schema.columns)} columns, {self.spec!r})"
+
     def _repr_html_(self) -> str:
-        return f"<code>{type(self.spec).__name__}</code> of {len(self.schema.columns)} columns"
+        """The specification and the columns' kinds; no level and no range of a column."""
+        spec = self.spec
+        names = Counter(column.kind for column in self.schema.columns)
+        kinds = ", ".join(f"{count} {kind}" for kind, count in names.items())
+        return html_table(
+            (type(spec).__name__, ""),
+            [(name, str(value)) for name, value in spec.hyperparameters().items()],
+            note=f"A fitted model of {len(self.schema.columns)} columns ({kinds}); licence of the "
+            f"generator: {spec.licence}.",
+        )
 
 
 def check_conditions(schema: Schema, conditions: Mapping[str, Any] | None) -> dict[str, int]:

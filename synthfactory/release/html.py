@@ -21,15 +21,21 @@ from markupsafe import Markup
 
 from synthfactory import artifacts
 from synthfactory.certification.policy import INSTRUMENT
-from synthfactory.release import svg, words
+from synthfactory.release import overview, svg, words
 from synthfactory.release.costs import cost_view
 
 Json = Mapping[str, Any]
 
 MAX_HEAT_COLUMNS = 24
+MAX_OPEN_COLUMNS = 20
+MAX_SHEET_RULES = 12
+MAX_SHEET_FAILURES = 3
+# Entries of "Not tested" and "Words" together, and the least of the latter.
+SHEET_ENTRIES = 9
+MIN_SHEET_WORDS = 2
 MAX_LARGE_CHARTS = 40
 MAX_LEVELS = 12
-MAX_PAIRS = 10
+MAX_PAIRS = 6
 # The evaluation's name for the levels that are too rare to be shown one by one.
 OTHERS = "(all others)"
 
@@ -83,6 +89,8 @@ def render_html(report: Json, resources: Json | None = None) -> str:
         What ``resources.json`` holds; without it the page says where costs are told.
     """
     style = _style_sheet()
+    found = overview.sections(report)
+    columns = column_rows(report)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return (
         _environment()
@@ -96,20 +104,25 @@ def render_html(report: Json, resources: Json | None = None) -> str:
             ),
             outcome=_OUTCOMES[report["outcome"]] | {"detail": outcome_sentence(report)},
             cards=[card(family, report) for family in words.FAMILIES],
-            sections={family: measurement_rows(family, report) for family in words.FAMILIES},
-            further=len(_unruled(report)),
+            sections=found,
+            measured={family: overview.rows_of(section) for family, section in found.items()},
+            sheet=sheet_rows(found, report),
             protocol=protocol_rows(report),
+            compared=compared_sentences(report),
+            hardest=overview.hardest_hit(report),
             rules=rule_rows(report),
             missed=[
-                missed_sentence(rule, report)
+                overview.rule_sentence(rule, report)
                 for rule in report["verdict"].get("reasons", ())
                 if not rule["passed"]
             ],
             failures=report["findings"].get("failures", {}),
             controls=control_rows(report),
-            columns=column_rows(report),
+            columns=columns[:MAX_OPEN_COLUMNS],
+            more_columns=columns[MAX_OPEN_COLUMNS:],
             pairs=pair_view(report),
             learners=learner_view(report),
+            importance=importance_view(report),
             curve=curve_view(report),
             costs=None if resources is None else cost_view(resources),
             order_text=json.dumps(report["order"], indent=2, sort_keys=True, ensure_ascii=False),
@@ -131,12 +144,16 @@ def outcome_sentence(report: Json) -> str:
     reasons = report["verdict"].get("reasons", ())
     rules = [rule for rule in reasons if rule["metric"] != INSTRUMENT]
     missed = [rule for rule in rules if not rule["passed"]]
-    name = words.plain_text(report["policy"]["title"])
+    name = words.short(report["policy"]["title"], 90)
     if report["outcome"] == "certified":
-        return (
-            f"All {_count(len(rules), 'rule')} of the policy “{name}” hold, and the tests found the"
-            " leaks that were planted to check them."
+        holds = {
+            0: "No rule of the policy “{}” is missed",
+            1: "The one rule of the policy “{}” holds",
+        }
+        told = holds.get(len(rules), f"All {len(rules)} rules of the policy “{{}}” hold").format(
+            name
         )
+        return f"{told}, and the tests found the leaks that were planted to check them."
     if report["outcome"] == "incomplete":
         return (
             "Not everything that the policy asks for could be measured. What was not measured"
@@ -154,36 +171,27 @@ def rule_rows(report: Json) -> list[dict[str, Any]]:
     """Every rule's outcome, with the policy's reason for its threshold."""
     reasons = {rule["id"]: rule["why"] for rule in report["policy"]["rules"]}
     return [
-        {**outcome, "why": reasons.get(outcome["rule"], "")}
+        {
+            **outcome,
+            "sentence": overview.rule_sentence(outcome, report),
+            "why": reasons.get(outcome["rule"], "").strip().rstrip("."),
+        }
         for outcome in report["verdict"].get("reasons", ())
     ]
-
-
-def missed_sentence(rule: Json, report: Json) -> str:
-    """Why a rule does not hold, in the measurement's own unit where there is a measurement."""
-    finding = _findings_by_id(report).get(rule["metric"])
-    value, threshold = rule.get("value"), rule.get("threshold")
-    within = value is None or (value <= threshold if rule["op"] == "<=" else value >= threshold)
-    if finding is None or within:
-        return words.plain_text(rule["sentence"])
-    unit = finding.get("unit", "")
-    bound = {"lcb": "lower", "ucb": "upper"}[rule["bound"]]
-    return (
-        f"{words.words_of(rule['metric']).title}: the {bound} end of the interval is"
-        f" {words.measured(value, unit)}; the policy asks for {_threshold_words(rule, unit)}."
-    )
 
 
 def card(family: str, report: Json) -> dict[str, Any]:
     """The verdict strip's card of one family: its headline measurement and its rules."""
     title, question = words.FAMILIES[family]
     rules = [
-        rule for rule in report["verdict"].get("reasons", ()) if _family(rule["metric"]) == family
+        rule
+        for rule in report["verdict"].get("reasons", ())
+        if overview.family_of(rule["metric"]) == family
     ]
     missed = [rule for rule in rules if not rule["passed"]]
-    by_id = _findings_by_id(report)
+    by_id = overview.findings_by_id(report)
     candidates = [*(rule["metric"] for rule in missed), *words.HEADLINES[family]]
-    candidates += [metric for metric in by_id if _family(metric) == family]
+    candidates += [metric for metric in by_id if overview.family_of(metric) == family]
     headline = next((metric for metric in candidates if metric in by_id), None)
     if any(rule.get("value") is None for rule in missed) or (headline is None and not missed):
         key, status = "unknown", "Not fully measured" if headline else "Not measured"
@@ -199,66 +207,8 @@ def card(family: str, report: Json) -> dict[str, Any]:
         "question": question,
         "key": key,
         "status": status,
-        "row": _measurement_row(by_id[headline], report) if headline else None,
+        "row": overview.measurement_row(by_id[headline], report) if headline else None,
     }
-
-
-def measurement_rows(family: str, report: Json) -> list[dict[str, Any]]:
-    """A family's measurements, those that miss a rule first."""
-    rows = [
-        _measurement_row(finding, report)
-        for finding in report["findings"]["measurements"]
-        if _family(finding["id"]) == family
-    ]
-    return sorted(rows, key=lambda row: row["passed"] is not False)
-
-
-def _measurement_row(finding: Json, report: Json) -> dict[str, Any]:
-    """One measurement, ready to be shown: its words, its plot, its rules."""
-    said = words.words_of(finding["id"])
-    rules = [
-        rule for rule in report["verdict"].get("reasons", ()) if rule["metric"] == finding["id"]
-    ]
-    rule = next((rule for rule in rules if not rule["passed"]), rules[0] if rules else None)
-    unit = finding.get("unit", "")
-    return {
-        "id": finding["id"],
-        "title": said.title,
-        "question": said.question,
-        "sentence": said.sentence(finding),
-        "groups": words.groups(finding),
-        "mde": words.measured(finding["mde"], unit) if finding.get("mde") else None,
-        "limits": said.limits,
-        "remedy": said.remedy,
-        "value": words.measured(finding["estimate"], unit),
-        "interval": words.span(finding, lambda value: words.measured(value, unit)),
-        "confidence": words.number(finding.get("confidence", 0.95), "share"),
-        "control": words.measured(finding.get("control"), unit),
-        "control_name": said.control,
-        "baseline": words.measured(finding.get("baseline"), unit),
-        "baseline_name": said.baseline,
-        "n": words.number(finding.get("n")),
-        "unit": unit,
-        "method": finding.get("method", ""),
-        "missed": [missed_sentence(rule, report) for rule in rules if not rule["passed"]],
-        "passed": all(rule["passed"] for rule in rules) if rules else None,
-        "threshold": _threshold_words(rule, unit),
-        "plot": svg.interval_plot(
-            _interval(finding),
-            title=said.title,
-            control=finding.get("control"),
-            baseline=finding.get("baseline"),
-            threshold=rule.get("threshold") if rule else None,
-            better=finding.get("better", "higher"),
-            unit=unit,
-        ),
-    }
-
-
-def _unruled(report: Json) -> set[str]:
-    """Measurements that no rule of the policy reads."""
-    ruled = {rule["metric"] for rule in report["verdict"].get("reasons", ())}
-    return set(_findings_by_id(report)) - ruled
 
 
 def protocol_rows(report: Json) -> list[tuple[str, str]]:
@@ -271,8 +221,68 @@ def protocol_rows(report: Json) -> list[tuple[str, str]]:
         "Persons per single attack, at most": protocol.get("attacks"),
         "Rows for costly measurements, at most": protocol.get("max_rows"),
         "Shadow models": protocol.get("shadows"),
+        "Candidates that were tried for this release": protocol.get("attempts"),
     }
-    return [(name, words.number(value)) for name, value in counts.items() if value is not None]
+    rows = [(name, words.number(value)) for name, value in counts.items() if value is not None]
+    if protocol.get("split_by"):
+        rows.append(("Divided by", {"entity": "person (entity)"}.get(protocol["split_by"], "row")))
+    if protocol.get("confidence") is not None:
+        rows.append(("Coverage of the intervals", words.number(protocol["confidence"], "share")))
+    return rows
+
+
+def compared_sentences(report: Json) -> list[str]:
+    """Who was compared with whom, how surely, and after how many attempts."""
+    protocol = report["findings"].get("protocol") or {}
+    if protocol.get("members") is None or protocol.get("strangers") is None:
+        return []
+    apart = (
+        "Nobody is on both sides: the table was divided by person."
+        if protocol.get("split_by") == "entity"
+        else "The table was divided by row; each row counts as a person."
+    )
+    said = [
+        f"Attacked were {words.number(protocol['members'])} rows of training persons and"
+        f" {words.number(protocol['strangers'])} rows of persons never seen. {apart}"
+    ]
+    attempts, confidence = protocol.get("attempts", 1), protocol.get("confidence", 0.95)
+    if attempts > 1:
+        said.append(
+            f"{attempts} candidates were tried for this release, so each interval covers"
+            f" {words.number(confidence, 'share')} instead of"
+            f" {words.number(1 - (1 - confidence) * attempts, 'share')}: trying more often gains"
+            " nothing."
+        )
+    else:
+        said.append(
+            "One candidate was tried for this release; each interval covers"
+            f" {words.number(confidence, 'share')}."
+        )
+    return said
+
+
+def sheet_rows(found: Mapping[str, Any], report: Json) -> dict[str, Any]:
+    """What the officer's page holds of the rules and failures: it must stay one page."""
+    rows = [row for section in found.values() for row in overview.rows_of(section)]
+    ruled = [row for row in rows if row["passed"] is not None]
+    ruled.sort(key=lambda row: row["passed"])
+    failures = sorted(report["findings"].get("failures", {}).items())
+    shown = max(0, MAX_SHEET_RULES - min(len(failures), MAX_SHEET_FAILURES))
+    gaps = report["notAssessed"]
+    return {
+        "rows": [
+            {**row, "family": words.FAMILIES[overview.family_of(row["id"])][0]}
+            for row in ruled[:shown]
+        ],
+        "failures": [
+            (words.words_of(metric).title, words.short(why, 110))
+            for metric, why in failures[:MAX_SHEET_FAILURES]
+        ],
+        "more_rules": max(0, len(ruled) - shown),
+        "more_failures": max(0, len(failures) - MAX_SHEET_FAILURES),
+        "further": len(rows) - len(ruled),
+        "words": report["glossary"][: max(MIN_SHEET_WORDS, SHEET_ENTRIES - len(gaps))],
+    }
 
 
 def control_rows(report: Json) -> list[dict[str, Any]]:
@@ -311,6 +321,9 @@ def _column_row(column: Json, *, large: bool) -> dict[str, Any]:
         "kind": column["kind"],
         "score": column.get("score"),
         "score_text": words.measured(column.get("score"), "share"),
+        "interval": words.span(column, lambda value: words.measured(value, "share"))
+        if column.get("lcb") is not None
+        else "",
         "reference": words.measured(column.get("reference"), "share"),
         "missing_real": words.measured(missing.get("real"), "share"),
         "missing_synthetic": words.measured(missing.get("synthetic"), "share"),
@@ -451,7 +464,11 @@ def learner_view(report: Json) -> dict[str, Any] | None:
     if not learners:
         return None
     rows = [
-        (learner["name"], _interval(learner["trtr"]), _interval(learner["tstr"]))
+        (
+            learner["name"],
+            overview.interval_of(learner["trtr"]),
+            overview.interval_of(learner["tstr"]),
+        )
         for learner in learners
     ]
     chance = next((row["chance"] for row in learners if row.get("chance") is not None), None)
@@ -467,6 +484,20 @@ def learner_view(report: Json) -> dict[str, Any] | None:
     }
 
 
+def importance_view(report: Json) -> Markup | None:
+    """Which columns a model relies on, after training on real and on synthetic rows."""
+    finding = overview.findings_by_id(report).get("utility.feature_importance") or {}
+    columns = (finding.get("details") or {}).get("columns", ())
+    if not columns:
+        return None
+    return svg.level_bars(
+        [words.plain_text(column["name"]) for column in columns],
+        [column["real"] for column in columns],
+        [column["synthetic"] for column in columns],
+        title="Share of all importance, real and synthetic",
+    )
+
+
 def curve_view(report: Json) -> Markup | None:
     """The loss curve, when the generator trains step by step."""
     training = report.get("training") or {}
@@ -477,14 +508,6 @@ def curve_view(report: Json) -> Markup | None:
     )
 
 
-def _interval(finding: Json) -> svg.Interval:
-    return svg.Interval(
-        estimate=_or(finding.get("estimate"), float("nan")),
-        lcb=finding.get("lcb"),
-        ucb=finding.get("ucb"),
-    )
-
-
 def _written(interval: svg.Interval) -> str:
     if interval.lcb is None or interval.ucb is None:
         return words.measured(interval.estimate)
@@ -492,22 +515,6 @@ def _written(interval: svg.Interval) -> str:
         f"{words.measured(interval.estimate)}"
         f" ({words.measured(interval.lcb)} to {words.measured(interval.ucb)})"
     )
-
-
-def _threshold_words(rule: Json | None, unit: str) -> str:
-    if rule is None or rule.get("threshold") is None:
-        return "–"
-    comparison = {"<=": "at most", ">=": "at least"}.get(rule.get("op", ""), "")
-    return f"{comparison} {words.number(rule['threshold'], unit)}".strip()
-
-
-def _findings_by_id(report: Json) -> dict[str, Json]:
-    return {finding["id"]: finding for finding in report["findings"]["measurements"]}
-
-
-def _family(metric: str) -> str:
-    """The family of a rule's metric; the instrument is the privacy tests' own check."""
-    return "privacy" if metric == INSTRUMENT else metric.split(".", 1)[0]
 
 
 def _count(count: int, noun: str) -> str:
@@ -534,5 +541,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["plain"] = words.plain_text
+    environment.filters["brief"] = words.short
     environment.filters["number"] = words.number
     return environment

@@ -176,6 +176,78 @@ def interval_plot(
     )
 
 
+def strip(
+    synthetic: Interval,
+    domain: tuple[float, float],
+    *,
+    control: float | None = None,
+    baseline: float | None = None,
+    threshold: float | None = None,
+    better: str = "higher",
+) -> Markup:
+    """One measurement as a line of a list, on a scale that its neighbours share.
+
+    The marks are those of `interval_plot`.  The numbers stand beside it in the text, so the drawing
+    itself is hidden from screen readers.
+
+    Parameters
+    ----------
+    synthetic
+        The estimate and its interval.
+    domain
+        The ends of the common scale; what lies outside is not drawn.
+    control, baseline, threshold, better
+        As for `interval_plot`.
+    """
+    x = _scale(domain, (_STRIP[1], _STRIP[2]))
+    middle, height = 13.0, 26.0
+
+    def inside(value: float | None) -> bool:
+        return value is not None and domain[0] <= value <= domain[1]
+
+    body: list[Markup | str] = [_grid(domain, height)]
+    if threshold is not None and inside(threshold):
+        ends = (x(threshold), _STRIP[2]) if better == "lower" else (_STRIP[1], x(threshold))
+        body.append(
+            f'<rect class="refused-zone" x="{_n(ends[0])}" y="0"'
+            f' width="{_n(max(ends[1] - ends[0], 0))}" height="{_n(height)}"/>'
+        )
+    if baseline is not None and inside(baseline):
+        body.append(f'<path class="baseline" d="M{_n(x(baseline))} 0V{_n(height)}"/>')
+    if threshold is not None and inside(threshold):
+        body.append(f'<path class="threshold" d="M{_n(x(threshold))} 0V{_n(height)}"/>')
+    if control is not None and inside(control):
+        body.append(_diamond(x(control), middle))
+    if inside(synthetic.estimate):
+        body.append(_interval_mark(synthetic, x, middle))
+    return Markup(
+        '<svg class="chart strip" viewBox="0 0 {} {}" aria-hidden="true">{}</svg>'
+    ).format(_n(_STRIP[0]), _n(height), Markup("").join(Markup(part) for part in body))
+
+
+def strip_scale(domain: tuple[float, float], unit: str) -> Markup:
+    """The numbers of the scale that the strips below it share."""
+    x = _scale(domain, (_STRIP[1], _STRIP[2]))
+    body = [
+        _text(x(tick), 13, number(tick, unit), "tick", anchor=_anchor(x(tick), *_STRIP[1:]))
+        for tick in nice_ticks(*domain, _STRIP_TICKS)
+    ]
+    return Markup(
+        '<svg class="chart strip" viewBox="0 0 {} 16" aria-hidden="true">{}</svg>'
+    ).format(_n(_STRIP[0]), Markup("").join(body))
+
+
+# Width of a strip, and the left and right end of its scale.
+_STRIP = (300.0, 8.0, 292.0)
+_STRIP_TICKS = 4
+
+
+def _grid(domain: tuple[float, float], height: float) -> str:
+    x = _scale(domain, (_STRIP[1], _STRIP[2]))
+    lines = "".join(f"M{_n(x(tick))} 0V{_n(height)}" for tick in nice_ticks(*domain, _STRIP_TICKS))
+    return f'<path class="gridline" d="{lines}"/>'
+
+
 def dumbbells(
     rows: Sequence[tuple[str, Interval, Interval]], *, title: str, chance: float | None = None
 ) -> Markup:
@@ -330,7 +402,8 @@ def heat_map(
         The value that is drawn in full colour.
     """
     n = len(labels)
-    cell, top = 12.0, 6.0
+    # Few columns get larger cells, so that their names do not outgrow them.
+    cell, top = min(max(12.0, 200.0 / max(n, 1)), 30.0), 6.0
     written = [short(label, 18) for label in labels]
     left = 14 + 6.2 * max((len(label) for label in written), default=0)
     size = cell * n
@@ -546,3 +619,7 @@ def _n(value: float) -> str:
     """
     text = f"{value:.2f}".rstrip("0").rstrip(".")
     return "0" if text in ("-0", "") else text
+
+
+# What charts of other pages are made of.
+coordinate, text, scale = _n, _text, _scale

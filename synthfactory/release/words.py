@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 Json = Mapping[str, Any]
 
 SIGNIFICANT = 0.05
+# With a space that does not break: no line begins with a percent sign.
+PERCENT = "\u00a0%"
+# Counts, and what is so small that three places would hide it.
+_OWN_DIGITS = frozenset({"people", "squared kernel distance"})
 _SHARES = frozenset({"share", "rate", "rates", "proportion", "similarity"})
 
 
@@ -53,14 +57,14 @@ def number(value: float | None, unit: str = "") -> str:
     """A number for reading: shares in percent, three significant digits, a true minus sign.
 
     >>> number(0.50312, "share"), number(0.87345), number(12345.6), number(-0.004, "share")
-    ('50.3 %', '0.873', '12,300', '−0.4 %')
+    ('50.3\\xa0%', '0.873', '12,300', '−0.4\\xa0%')
     >>> number(None), number(0.0001234, "share"), number(12345), number(0.6000000001)
-    ('–', '0.0123 %', '12,345', '0.6')
+    ('–', '0.0123\\xa0%', '12,345', '0.6')
     """
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
     if is_share(unit):
-        return f"{_digits(100 * value)} %"
+        return f"{_digits(100 * value)}{PERCENT}"
     return f"{value:,}".replace("-", "−") if isinstance(value, int) else _digits(value)
 
 
@@ -77,11 +81,15 @@ def measured(value: float | None, unit: str = "") -> str:
     """A measured number with as many digits as its neighbours: no trailing zero is dropped.
 
     >>> measured(0.51, "share"), measured(0.0004, "share"), measured(0.9), measured(-0.11)
-    ('51.0 %', '0.04 %', '0.900', '−0.110')
+    ('51.0\\xa0%', '0.04\\xa0%', '0.900', '−0.110')
+    >>> measured(0.00447, "squared kernel distance"), measured(3.0, "people")
+    ('0.00447', '3')
     """
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{points(value)} %" if is_share(unit) else _fixed(value, 3)
+    if unit in _OWN_DIGITS:
+        return number(value)
+    return f"{points(value)}{PERCENT}" if is_share(unit) else _fixed(value, 3)
 
 
 def points(value: float | None) -> str:
@@ -159,7 +167,7 @@ def _digits(value: float) -> str:
     text = f"{rounded:,.{min(places, 6)}f}"
     if "." in text:
         text = text.rstrip("0").rstrip(".")
-    return text.replace("-", "−")
+    return "0" if text == "-0" else text.replace("-", "−")
 
 
 def _plain_sentence(finding: Json) -> str:
@@ -172,16 +180,48 @@ def _plain_sentence(finding: Json) -> str:
     return said + "."
 
 
-def _more(finding: Json, more: str, fewer: str) -> str:
-    """A difference of shares in words: ``0.58 fewer`` for -0.0058."""
+def _no_more(value: float) -> bool:
+    """Whether a difference of shares is nothing, as written."""
+    return not points(abs(value)).strip("0.")
+
+
+def _more(finding: Json) -> str:
+    """A difference of shares in words: ``0.58 fewer`` for -0.0058, ``no more`` for 0."""
     estimate = finding["estimate"]
     if estimate is None or not math.isfinite(estimate):
-        return f"– {more}"
-    return f"{points(abs(estimate))} {more if estimate >= 0 else fewer}"
+        return "– more"
+    if _no_more(estimate):
+        return "no more"
+    return f"{points(abs(estimate))} {'more' if estimate > 0 else 'fewer'}"
 
 
-def _if_known(value: float | None, text: str) -> str:
-    return text.format(points(value)) if value is not None else ""
+def _more_span(finding: Json) -> str:
+    """The interval of a difference of shares: ``0.11 fewer to 0.11 more``."""
+    low, high = finding.get("lcb"), finding.get("ucb")
+    if low is None or high is None:
+        return span(finding, points)
+    if low >= 0:
+        return f"{points(low)} to {points(high)} more"
+    if high <= 0:
+        return f"{points(-high)} to {points(-low)} fewer"
+    if _no_more(low):
+        return f"0 to {points(high)} more"
+    return f"{points(-low)} fewer to {points(high)} more"
+
+
+def _kept(finding: Json) -> str:
+    """A share that is kept; less than nothing, and more than all, are said as such."""
+    estimate = finding["estimate"]
+    told = f"{points(estimate)} of 100 parts"
+    if estimate is not None and estimate < 0:
+        return f"nothing ({told}; {span(finding, points)})"
+    if estimate is not None and estimate > 1:
+        return f"everything ({told}; {span(finding, points)})"
+    return f"{told} ({span(finding, points)})"
+
+
+def _if_known(value: float | None, text: str, write: Callable[[float | None], str] = points) -> str:
+    return text.format(write(value)) if value is not None else ""
 
 
 def _column_shapes(finding: Json) -> str:
@@ -204,8 +244,7 @@ def _pair_trends(finding: Json) -> str:
 
 def _association(finding: Json) -> str:
     return (
-        f"Of the dependence between columns, {points(finding['estimate'])} of 100 parts are kept"
-        f" ({span(finding, points)})"
+        f"Of the dependence between columns, the synthetic rows keep {_kept(finding)}"
         + _if_known(finding.get("control"), "; a fresh sample of real rows keeps {}")
         + "."
     )
@@ -221,21 +260,30 @@ def _two_sample(finding: Json) -> str:
         f" {points(finding['estimate'])} of 100 cases ({span(finding, points)}); chance is 50"
         + _if_known(finding.get("control"), ", and with fresh real rows it is {}")
         + "."
-        + (f" What gives them away most: {named}." if named and finding["lcb"] > 0.5 else "")
+        + (f" What gives them away most: {named}." if named and _above(finding, 0.5) else "")
     )
+
+
+def _above(finding: Json, value: float) -> bool:
+    return finding.get("lcb") is not None and finding["lcb"] > value
 
 
 def _exact_match(finding: Json) -> str:
     return (
-        f"Of 100 synthetic rows, {_more(finding, 'more', 'fewer')} repeat a training row word for"
-        f" word than coincidence explains ({span(finding, points)}); without copying it is about 0."
+        f"Of 100 synthetic rows, {_more(finding)} repeat a training row word for word than"
+        f" coincidence explains ({_more_span(finding)}); without copying it is about 0."
     )
+
+
+def _against_half(finding: Json) -> str:
+    reach = ", and real rows never seen reach {}"
+    return "; chance is 50" + _if_known(finding.get("control"), reach)
 
 
 def _dcr_share(finding: Json) -> str:
     return (
         f"Of 100 synthetic rows, {points(finding['estimate'])} lie nearer to a training person than"
-        f" to somebody who was never seen ({span(finding, points)}); chance is 50."
+        f" to somebody who was never seen ({span(finding, points)}){_against_half(finding)}."
     )
 
 
@@ -243,7 +291,7 @@ def _dcr_share_aligned(finding: Json) -> str:
     return (
         "After undoing any shift or rescaling of the columns, of 100 synthetic rows"
         f" {points(finding['estimate'])} lie nearer to a training person than to somebody who was"
-        f" never seen ({span(finding, points)}); chance is 50."
+        f" never seen ({span(finding, points)}){_against_half(finding)}."
     )
 
 
@@ -251,9 +299,9 @@ def _attribute_inference(finding: Json) -> str:
     secret = (finding.get("details") or {}).get("worst")
     hidden = f"a hidden “{plain_text(secret)}”" if secret else "a hidden attribute"
     return (
-        f"Guessing {hidden} with the help of the synthetic rows succeeds"
-        f" in {_more(finding, 'more', 'fewer')} of 100 tries for training persons than for"
-        f" persons never seen ({span(finding, points)}); 0 means that taking part changes nothing."
+        f"Guessing {hidden} with the help of the synthetic rows succeeds in {_more(finding)} of"
+        " 100 tries for training persons than for persons never seen"
+        f" ({_more_span(finding)}); 0 means that taking part changes nothing."
     )
 
 
@@ -274,35 +322,71 @@ def _tstr(finding: Json) -> str:
 def _retained(finding: Json) -> str:
     return (
         "Of what a model learns from the real rows beyond guessing, a model trained on"
-        f" synthetic rows keeps {points(finding['estimate'])} of 100 parts"
-        f" ({span(finding, points)})."
+        f" synthetic rows keeps {_kept(finding)}"
+        + _if_known(finding.get("control"), "; trained on fresh real rows it keeps {}")
+        + "."
     )
 
 
 def groups(finding: Json) -> list[str]:
     """What a measurement found in its worst subgroup and among the rarest rows."""
-    found = (finding.get("details") or {}).get("subgroups") or {}
+    details = finding.get("details") or {}
     said = []
-    for key, named in (("worst", "Hit hardest"), ("rarest", "Rarest tenth of the rows")):
-        group = found.get(key)
-        if not group or (key == "rarest" and group == found.get("worst")):
-            continue
-        # The hardest hit of many groups is a chance find as often as not: Holm's p says which.
-        told = "beyond chance" if group["p_holm"] < SIGNIFICANT else "within chance"
-        of = f", of {found['n_groups']} subgroups" if key == "worst" else ""
-        said.append(
-            f"{named}{of}: {plain_text(group['group'])}, {measured(group['advantage'])}"
-            f" ({measured(group['lcb'])} to {measured(group['ucb'])}), {told} after correction for"
-            f" {found['n_groups']} looks (p {number(group['p_holm'])})."
-        )
+    for found in (details.get("subgroups") or {}, details.get("by_rarity") or {}):
+        for key in ("worst", "rarest"):
+            group = found.get(key)
+            if not group or (key == "rarest" and group == found.get("worst")):
+                continue
+            named = "Hit hardest: " if key == "worst" else ""
+            said.append(named + _group_sentence(group, int(found["n_groups"])))
     return said
+
+
+def _group_sentence(group: Json, n_groups: int) -> str:
+    # The hardest hit of many groups is a chance find as often as not: Holm's p says which.
+    told = "beyond chance" if group["p_holm"] < SIGNIFICANT else "within chance"
+    looks = "1 look" if n_groups == 1 else f"{n_groups} looks"
+    return (
+        f"{group_name(group)}, {group_value(group)} ({told}, {p_value(group['p_holm'])} after"
+        f" correction for {looks})."
+    )
+
+
+def group_name(group: Json) -> str:
+    """A subgroup's name, as one reads it: ``the rarest tenth of the rows``, ``“sex = f”``."""
+    if group.get("tenth") is not None:
+        return _TENTHS.get(group["tenth"], f"Tenth {group['tenth']} of 10 by rarity")
+    return "The rarest tenth" if group["group"] == _RAREST else f"“{plain_text(group['group'])}”"
+
+
+_RAREST = "rarest tenth"
+_TENTHS = {1: "The commonest tenth", 10: "The rarest tenth"}
+
+
+def group_value(group: Json) -> str:
+    """What an attack gains in a subgroup, with its interval, in numbers out of 100."""
+    if group.get("tenth") is not None:
+        return f"{points(group['share'])} of 100 rows ({span(group, points)}), where chance is 50"
+    as_finding = {**group, "estimate": group["advantage"]}
+    return f"{_more(as_finding)} of 100 for training persons ({_more_span(as_finding)})"
+
+
+def p_value(value: float | None) -> str:
+    """A p value for reading; none is ever 0.
+
+    >>> p_value(0.0), p_value(0.0312), p_value(1.0)
+    ('p < 0.001', 'p 0.0312', 'p 1')
+    """
+    if value is None or not math.isfinite(value):
+        return "p –"
+    return "p < 0.001" if value < 0.001 else f"p {number(value)}"
 
 
 def _nndr_share(finding: Json) -> str:
     return (
         f"Of 100 synthetic rows, {points(finding['estimate'])} single out one training person from"
         " the next nearest more sharply than one person who was never seen"
-        f" ({span(finding, points)}); chance is 50."
+        f" ({span(finding, points)}){_against_half(finding)}."
     )
 
 
@@ -375,11 +459,12 @@ def _missing_patterns(finding: Json) -> str:
 
 def _rules_kept(finding: Json) -> str:
     rules = (finding.get("details") or {}).get("rules") or {}
-    told = f"all {sum(rules.values())} rules" if rules else "every rule"
+    count = sum(rules.values())
+    told = {0: "every rule", 1: "the one rule"}.get(count, f"all {count} rules")
     return (
         f"Of 100 synthetic rows, {points(finding['estimate'])} keep {told} that the real rows keep"
         f" ({span(finding, points)})"
-        + _if_known(finding.get("control"), "; of 100 fresh real rows {}")
+        + _if_known(finding.get("control"), "; of 100 fresh real rows {} do")
         + "."
     )
 
@@ -396,12 +481,10 @@ def _time_order(finding: Json) -> str:
 def _mmd2(finding: Json) -> str:
     return (
         "The squared distance between the distributions of whole real and whole synthetic rows is"
-        f" {number(finding['estimate'])} ({span(finding, number)}); it is 0 when they are the same"
-        + (
-            f", and {number(finding['baseline'])} for independent columns"
-            if finding.get("baseline") is not None
-            else ""
-        )
+        f" {number(finding['estimate'])} ({span(finding, number)}); it is about 0, a little below"
+        " included, when they are the same"
+        + _if_known(finding.get("control"), ", {} for fresh real rows", number)
+        + _if_known(finding.get("baseline"), ", and {} for independent columns", number)
         + "."
     )
 
@@ -464,20 +547,44 @@ def _beta_recall(finding: Json) -> str:
     )
 
 
-def _singling_out(finding: Json) -> str:
-    return (
-        "Descriptions read off the synthetic rows pick out exactly one training person"
-        f" in {_more(finding, 'more', 'fewer')} of 100 tries than what happens by chance with"
-        f" persons never seen ({span(finding, points)}); 0 means that taking part changes nothing."
+def _rates(finding: Json, parts: str, name: str) -> Json | None:
+    """The success rates of the worst of an attack's forms, where they were told."""
+    details = finding.get("details") or {}
+    return next(
+        (part for part in details.get(parts, ()) if part.get(name) == details.get("worst")), None
     )
 
 
+def _added_risk(finding: Json) -> str:
+    said = (
+        f"the risk that taking part adds is {points(finding['estimate'])} of 100"
+        f" ({span(finding, points)}); 0 means that it changes nothing"
+    )
+    return said + (", and below 0 is chance." if (finding["estimate"] or 0) < 0 else ".")
+
+
+def _singling_out(finding: Json) -> str:
+    attack = _rates(finding, "attacks", "attack")
+    told = (
+        f"exactly one training person in {points(attack['members'])} of 100 tries, and exactly one"
+        f" person never seen in {points(attack['strangers'])}"
+        if attack
+        else "single training persons, and single persons never seen"
+    )
+    return f"Descriptions read off the synthetic rows pick out {told}: {_added_risk(finding)}"
+
+
 def _linkability(finding: Json) -> str:
+    split = _rates(finding, "splits", "split")
+    told = (
+        f" in {points(split['members'])} of 100 tries for training persons, and in"
+        f" {points(split['strangers'])} for persons never seen"
+        if split
+        else ", for training persons and for persons never seen"
+    )
     return (
-        "Two records of one person are recognised as belonging together, with the help of the"
-        f" synthetic rows, in {_more(finding, 'more', 'fewer')} of 100 tries for training persons"
-        f" than for persons never seen ({span(finding, points)}); 0 means that taking part changes"
-        " nothing."
+        "With the help of the synthetic rows, two records of one person are recognised as"
+        f" belonging together{told}: {_added_risk(finding)}"
     )
 
 
@@ -490,16 +597,17 @@ def _k_map(finding: Json) -> str:
     )
     return (
         f"The rarest combination of known attributes that the synthetic rows show fits {k}"
-        f" {'person' if k == '1' else 'people'}{among}{nobody}."
+        f" {'person' if k == '1' else 'people'}{among}{nobody}"
+        + _if_known(finding.get("control"), "; that of real rows never seen fits {}", number)
+        + "."
     )
 
 
 def _retained_mean(finding: Json) -> str:
     return (
-        "Averaged over several kinds of models, training on synthetic rows keeps"
-        f" {points(finding['estimate'])} of 100 parts of what they learn from the real rows beyond"
-        f" guessing ({span(finding, points)})"
-        + _if_known(finding.get("control"), "; training on fresh real rows keeps {}")
+        "Of what several kinds of models learn from the real rows beyond guessing, they keep, on"
+        f" average and trained on synthetic rows, {_kept(finding)}"
+        + _if_known(finding.get("control"), "; trained on fresh real rows they keep {}")
         + "."
     )
 
@@ -531,11 +639,10 @@ def _feature_importance(finding: Json) -> str:
 def _augmentation(finding: Json) -> str:
     unit = str(finding.get("unit", "")).removeprefix("difference of ") or "score"
     return (
-        "Adding the synthetic rows to the real ones changes a model's score"
-        f" ({unit}) on real rows by {measured(finding['estimate'])} ({span(finding, measured)}); 0"
-        " means no help and no harm"
+        f"Adding the synthetic rows to the real ones {_changes(finding['estimate'])} ({unit}"
+        f" {span(finding, measured)}) on real rows; 0 means no help and no harm"
         + (
-            f"; adding fresh real rows changes it by {measured(finding['control'])}"
+            f". Adding fresh real rows {_changes(finding['control'])}"
             if finding.get("control") is not None
             else ""
         )
@@ -543,22 +650,30 @@ def _augmentation(finding: Json) -> str:
     )
 
 
+def _changes(value: float | None) -> str:
+    if value is None or not math.isfinite(value) or not measured(abs(value)).strip("0."):
+        return "does not change a model's score"
+    return f"{'raises' if value > 0 else 'lowers'} a model's score by {measured(abs(value))}"
+
+
 def _fairness_gap(finding: Json) -> str:
     worst = (finding.get("details") or {}).get("worst")
     groups = f"groups of “{plain_text(worst)}”" if worst else "groups of people"
     return (
-        f"How differently a model treats {groups} changes by {points(finding['estimate'])} of 100"
-        " decisions when it is trained on synthetic instead of real rows"
-        f" ({span(finding, points)})"
+        f"The difference in how a model treats {groups} changes by"
+        f" {points(abs(finding['estimate']))} of 100 decisions ({span(finding, points)}) when it is"
+        " trained on synthetic instead of real rows"
         + _if_known(finding.get("control"), "; training on fresh real rows changes it by up to {}")
         + "."
     )
 
 
-def _membership(finding: Json, who: str) -> str:
+def _membership(finding: Json, who: str, otherwise: str = "with fresh real rows instead") -> str:
     return (
         f"Shown one training person and one person never seen, {who} picks the training person in"
-        f" {points(finding['estimate'])} of 100 cases ({span(finding, points)}); chance is 50."
+        f" {points(finding['estimate'])} of 100 cases ({span(finding, points)}); chance is 50"
+        + _if_known(finding.get("control"), f", and {otherwise} it is {{}}")
+        + "."
     )
 
 
@@ -571,19 +686,42 @@ def _domias_classifier(finding: Json) -> str:
 
 
 def _shadows(finding: Json) -> str:
-    sort = ((finding.get("details") or {}).get("worst") or {}).get("targets")
+    details = finding.get("details") or {}
+    sort = (details.get("worst") or {}).get("targets")
     whose = f" and looks at {plain_text(sort)} people" if sort else ""
-    count = (finding.get("details") or {}).get("shadows")
+    count = details.get("shadows")
     trained = f"{count} models" if count else "models"
-    return _membership(finding, f"an attacker who trained {trained} of the same kind{whose}")
+    who = f"an attacker who trained {trained} of the same kind{whose}"
+    return _membership(finding, who, "against models of other people")
+
+
+def _true_positives(finding: Json) -> str:
+    wrongly = (
+        f"wrongly suspects {points(finding['baseline'])} of 100 persons never seen"
+        if finding.get("baseline") is not None
+        else "hardly ever wrongly suspects a person never seen"
+    )
+    return (
+        f"An attacker who {wrongly} recognises {points(finding['estimate'])} of 100 training"
+        f" persons ({span(finding, points)})"
+        + _if_known(finding.get("control"), "; with fresh real rows instead, {}")
+        + "."
+    )
 
 
 def _epsilon(finding: Json) -> str:
-    right, guesses = ((finding.get("details") or {}).get(name) for name in ("right", "guesses"))
+    details = finding.get("details") or {}
+    right, guesses = details.get("right"), details.get("guesses")
     counted = f" ({right:,} of {guesses:,} guesses were right)" if guesses else ""
+    claimed = _if_known(details.get("claimed"), "; claimed is {}", measured)
+    if not (finding["estimate"] or 0) > 0:
+        return (
+            f"The attackers’ guesses refute no claim of differential privacy{counted}{claimed}:"
+            " that proves nothing, since better guesses may exist."
+        )
     return (
-        "If differential privacy were claimed, its epsilon could not be below"
-        f" {measured(finding['estimate'])}{counted}; 0 means that the guesses refute nothing."
+        "If differential privacy is claimed, its epsilon cannot be below"
+        f" {measured(finding['estimate'])}{counted}{claimed}."
     )
 
 
@@ -962,6 +1100,24 @@ METRICS: dict[str, Words] = {
         control="Fresh real rows",
         baseline="chance",
     ),
+    "privacy.tpr_at_1pct_fpr": Words(
+        title="Members recognised almost for certain",
+        question="How many training people are recognised by an attacker who is hardly ever wrong?",
+        sentence=_true_positives,
+        limits="An attacker who can train the generator, or look into it, may recognise more.",
+        remedy="Do not release. Train for fewer epochs, or on more rows.",
+        control="Fresh real rows",
+        baseline="chance",
+    ),
+    "privacy.tpr_at_1permille_fpr": Words(
+        title="Members recognised for certain",
+        question="How many are recognised by an attacker who is wrong once in a thousand times?",
+        sentence=_true_positives,
+        limits="An attacker who can train the generator, or look into it, may recognise more.",
+        remedy="Do not release. Train for fewer epochs, or on more rows.",
+        control="Fresh real rows",
+        baseline="chance",
+    ),
     "privacy.membership_black_box": Words(
         title="Members told by shadow models, from the rows",
         question="Can somebody who trains the same generator tell from the rows who took part?",
@@ -1014,6 +1170,184 @@ HEADLINES: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Group:
+    """Measurements of one family that are read together.
+
+    Parameters
+    ----------
+    key
+        A short name, for links.
+    title, lead
+        Its heading, and one sentence about what is done.
+    metrics
+        Ids, in the order in which they are read.
+    """
+
+    key: str
+    title: str
+    lead: str
+    metrics: tuple[str, ...]
+
+
+GROUPS: dict[str, tuple[Group, ...]] = {
+    "privacy": (
+        Group(
+            key="copies",
+            title="Copies",
+            lead="Were training rows repeated word for word?",
+            metrics=("privacy.exact_match",),
+        ),
+        Group(
+            key="distances",
+            title="Distances",
+            lead=(
+                "Do synthetic rows stay nearer to the people who were learnt than to equally many"
+                " people who were not?"
+            ),
+            metrics=(
+                "privacy.dcr_share",
+                "privacy.dcr_share_aligned",
+                "privacy.nndr_share",
+                "privacy.authenticity",
+            ),
+        ),
+        Group(
+            key="wp216",
+            title="Singling out, linking, guessing",
+            lead=(
+                "The three criteria of the European data protection authorities (Opinion 05/2014,"
+                " WP216), each tried on training persons and on persons never seen."
+            ),
+            metrics=(
+                "privacy.singling_out",
+                "privacy.linkability",
+                "privacy.attribute_inference",
+                "privacy.k_map",
+            ),
+        ),
+        Group(
+            key="membership",
+            title="Who took part",
+            lead=(
+                "Can an attacker who knows a person's row tell whether that person was in the"
+                " training rows?"
+            ),
+            metrics=(
+                "privacy.domias_knn",
+                "privacy.domias_classifier",
+                "privacy.membership_black_box",
+                "privacy.membership_white_box",
+                "privacy.tpr_at_1pct_fpr",
+                "privacy.tpr_at_1permille_fpr",
+            ),
+        ),
+        Group(
+            key="epsilon",
+            title="Differential privacy",
+            lead="What the best guesses of these attackers say about a claimed epsilon.",
+            metrics=("privacy.epsilon_lower_bound",),
+        ),
+    ),
+    "fidelity": (
+        Group(
+            key="columns-alone",
+            title="Columns, one at a time",
+            lead="Has each column the values, and the missing values, that it should have?",
+            metrics=(
+                "fidelity.column_shapes",
+                "fidelity.missing_patterns",
+                "fidelity.jensen_shannon",
+                "fidelity.wasserstein",
+            ),
+        ),
+        Group(
+            key="together",
+            title="Columns together",
+            lead="Do two and three columns at a time depend on each other as they should?",
+            metrics=(
+                "fidelity.pair_trends",
+                "fidelity.association",
+                "fidelity.correlation",
+                "fidelity.triples",
+                "fidelity.accuracy",
+            ),
+        ),
+        Group(
+            key="rows",
+            title="Whole rows",
+            lead=(
+                "Do rows, all columns at once, lie where real rows lie (precision), wherever real"
+                " rows lie (coverage), and can a judge tell them apart?"
+            ),
+            metrics=(
+                "fidelity.two_sample_auc",
+                "fidelity.precision",
+                "fidelity.recall",
+                "fidelity.coverage",
+                "fidelity.alpha_precision",
+                "fidelity.beta_recall",
+                "fidelity.density",
+                "fidelity.mmd2",
+            ),
+        ),
+        Group(
+            key="rules",
+            title="Rules and time",
+            lead="Do rows keep what always holds, and follow each other in time as real ones do?",
+            metrics=("fidelity.rules_kept", "fidelity.time_order"),
+        ),
+    ),
+    "utility": (
+        Group(
+            key="prediction",
+            title="Prediction",
+            lead="How good is a model that learns from the synthetic rows, on real people?",
+            metrics=("utility.tstr", "utility.retained", "utility.retained_mean"),
+        ),
+        Group(
+            key="conclusions",
+            title="The same conclusions",
+            lead=(
+                "Would somebody who works with the synthetic rows choose the same model, see the"
+                " same columns at work, and treat people alike?"
+            ),
+            metrics=(
+                "utility.rank_agreement",
+                "utility.feature_importance",
+                "utility.fairness_gap",
+            ),
+        ),
+        Group(
+            key="addition",
+            title="Beside the real rows",
+            lead="Is anything gained by somebody who has the real rows as well?",
+            metrics=("utility.augmentation",),
+        ),
+    ),
+}
+OTHER = Group(
+    key="other", title="Further measurements", lead="Not yet part of a group.", metrics=()
+)
+
+
+def grouped(family: str, found: Collection[str]) -> list[tuple[Group, list[str]]]:
+    """The groups of a family with those of their measurements that were made; none is lost.
+
+    Parameters
+    ----------
+    family
+        ``fidelity``, ``privacy`` or ``utility``.
+    found
+        Ids of this family's measurements.
+    """
+    groups = GROUPS.get(family, ())
+    known = {metric for group in groups for metric in group.metrics}
+    rest = [metric for metric in found if metric not in known]
+    made = [(group, [metric for metric in group.metrics if metric in found]) for group in groups]
+    return [(group, metrics) for group, metrics in [*made, (OTHER, rest)] if metrics]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gap:
     """Something that may not have been assessed.
 
@@ -1032,10 +1366,25 @@ class Gap:
 
 GAPS: tuple[Gap, ...] = (
     Gap(
-        what="Singling out and linkability attacks",
-        meaning="No attack tried to isolate one person or to link two tables (WP216, criteria 1 "
-        "and 2).",
-        closed_by=("privacy.singling_out", "privacy.linkability"),
+        what="Singling out",
+        meaning="No attack tried to isolate one person (WP216, criterion 1).",
+        closed_by=("privacy.singling_out",),
+    ),
+    Gap(
+        what="Linking records",
+        meaning="No attack tried to tell which two records belong together (WP216, criterion 2).",
+        closed_by=("privacy.linkability",),
+    ),
+    Gap(
+        what="Guessing hidden attributes",
+        meaning="No attack tried to guess what is hidden about a person (WP216, criterion 3).",
+        closed_by=("privacy.attribute_inference",),
+    ),
+    Gap(
+        what="Attackers who are hardly ever wrong",
+        meaning="How many people are recognised almost for certain takes at least 1,000 persons "
+        "never seen to tell.",
+        closed_by=("privacy.tpr_at_1pct_fpr", "privacy.tpr_at_1permille_fpr"),
     ),
     Gap(
         what="Shadow-model membership inference",

@@ -94,6 +94,12 @@ class Column:
                 f"Column '{self.name}': minimum {self.minimum} is above maximum {self.maximum}."
             )
 
+    def __repr__(self) -> str:
+        """Without levels and range: they are values of the table."""
+        levels = f", {len(self.categories)} levels" if self.categories else ""
+        nullable = ", nullable" if self.nullable else ""
+        return f"Column({self.name!r}, {self.kind}, {self.dtype}{levels}{nullable})"
+
     @property
     def is_numeric(self) -> bool:
         """Whether it is encoded as a number (numerical, datetime)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 
 from synthfactory.artifacts import write_atomic
 from synthfactory.errors import SchemaError
+from synthfactory.markup import html_table
 from synthfactory.tables.parquet import ROW_GROUP, parquet_settings
 from synthfactory.tables.schema import Schema
 
@@ -128,28 +128,38 @@ class Table:
         return "sha256:" + total.hexdigest()
 
     def __repr__(self) -> str:
-        roles = f", target={self.schema.target!r}" if self.schema.target else ""
-        lines = [f"Table({self.n_rows:,} rows x {len(self.schema.columns)} columns{roles})"]
+        lines = [f"Table({self._size}{self._roles})"]
         lines += [
-            f"  {column.name}: {column.kind} ({column.dtype})" for column in self.schema.columns
+            f"  {name}: {kind} ({dtype}){', ' if more else ''}{more}"
+            for name, kind, dtype, more in self._described()
         ]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        heads = "".join(
-            f"<th>{html.escape(column.name)}<br><small>{column.kind}</small></th>"
-            for column in self.schema.columns
+        """Columns and counts; a table may be confidential, so no value of it is shown."""
+        return html_table(
+            ("column", "kind", "type", ""),
+            self._described(),
+            note=f"{self._size}{self._roles}. Rows are not shown: .head().to_pandas() shows some.",
         )
-        rows = "".join(
-            "<tr>"
-            + "".join(f"<td>{html.escape(str(value))}</td>" for value in row.values())
-            + "</tr>"
-            for row in self.head().data.to_pylist()
-        )
-        return (
-            f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
-            f"<small>{self.n_rows:,} rows</small>"
-        )
+
+    @property
+    def _size(self) -> str:
+        return f"{self.n_rows:,} rows x {len(self.schema.columns)} columns"
+
+    @property
+    def _roles(self) -> str:
+        return f", target={self.schema.target!r}" if self.schema.target else ""
+
+    def _described(self) -> list[tuple[str, str, str, str]]:
+        """Each column's name, kind, type, and counts in words."""
+        described: list[tuple[str, str, str, str]] = []
+        for column in self.schema.columns:
+            missing = self.data.column(column.name).null_count
+            counts = [f"{len(column.categories)} levels"] if column.categories else []
+            counts += [f"{missing:,} missing"] if missing else []
+            described.append((column.name, column.kind, column.dtype, ", ".join(counts)))
+        return described
 
 
 class _Hashed(io.RawIOBase):

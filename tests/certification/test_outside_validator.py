@@ -8,9 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from bends import reissue
 
 from synthfactory.artifacts import read_json, write_json
-from synthfactory.certification import issue_certificate, new_key, verify
+from synthfactory.certification import issue_certificate, new_key, set_status, verify
 from synthfactory.ledger import FIRST, Plan
 
 NODE = Path(__file__).parent / "node"
@@ -54,6 +55,23 @@ def outside_verdict(validator: Path, release: Path) -> dict[str, bool]:
 def test_fresh_certificate_is_accepted(validator: Path, certified_run: Path) -> None:
     verdict = outside_verdict(validator, certified_run / "release")
     assert verdict == {"verified": True, "revoked": False}
+
+
+def test_certificate_of_a_did_web_is_accepted(validator: Path, hostile_run: Path) -> None:
+    verdict = outside_verdict(validator, hostile_run / "release")
+    assert verdict == {"verified": True, "revoked": False}
+
+
+def test_revoked_certificate_is_refused(
+    validator: Path, certified_run: Path, tmp_path: Path
+) -> None:
+    release, key = tmp_path / "release", new_key(tmp_path / "key.pem")
+    shutil.copytree(certified_run / "release", release)
+    reissue(release, key)
+    assert outside_verdict(validator, release) == {"verified": True, "revoked": False}
+    for change in ("suspended", "revoked"):
+        set_status(release, change, key=key)
+        assert outside_verdict(validator, release) == {"verified": True, "revoked": True}
 
 
 def test_certificate_with_measured_energy_is_accepted(

@@ -12,6 +12,7 @@ from synthfactory import artifacts
 from synthfactory.cli import compose, main, plans
 from synthfactory.errors import OrderError
 from synthfactory.factory import perform
+from synthfactory.journal import write_failure
 from synthfactory.run import Run
 
 
@@ -38,6 +39,15 @@ def test_plan_says_what_is_new_and_how_it_differs(people_csv: Path, tmp_path: Pa
     assert other.state == "new"
     assert other.reasons == (f"Unlike {run.folder.name}:", "rows: None -> 100", "seed: 0 -> 4")
     assert not (tmp_path / other.run).exists()
+
+
+def test_plan_says_why_a_run_failed(people_csv: Path, tmp_path: Path) -> None:
+    settings = compose.one(words(people_csv, tmp_path), None)
+    run = Run.open(settings.order, settings.runs)
+    perform("split", run)
+    write_failure(run.folder, "fit", RuntimeError("no memory"))
+    failed = plan_of(people_csv, tmp_path)
+    assert (failed.state, failed.reasons) == ("continue", ("It failed in fit: no memory",))
 
 
 def test_plan_notices_another_table(people_csv: Path, tmp_path: Path) -> None:

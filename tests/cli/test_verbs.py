@@ -11,6 +11,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from synthfactory.cli import main
+
 
 def synthfactory(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -198,3 +200,26 @@ def test_rows_of_a_range_are_drawn_and_a_shortfall_is_told(
 
 def test_status_of_no_folder_exits_with_2(tmp_path: Path) -> None:
     assert synthfactory("status", str(tmp_path / "absent")).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["rnu"], "there is no verb 'rnu'; did you mean 'run'?"),
+        (["run", "--jsno"], "there is no option '--jsno'; did you mean '--json'?"),
+        (["run", "seed=1", "--multrun"], "did you mean '--multirun'?"),
+        (["keys", "nwe"], "there is no choice 'nwe'; did you mean 'new'?"),
+        (["keys", "new", "k.pem", "--pasphrase"], "did you mean '--passphrase'?"),
+        (["completion", "tcsh"], "there is no choice 'tcsh'; known: bash, zsh, fish"),
+        (["status", "runs", "more"], "expected no more words, got: more"),
+        ([], "a verb is missing"),
+        (["keys"], "a verb is missing"),
+    ],
+)
+def test_misspelt_words_are_answered_with_the_right_ones(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err

@@ -88,6 +88,20 @@ MEASUREMENTS = (
     measurement(
         "privacy.attribute_inference", 0.004, 0.009, control=0.001, baseline=0.0, better="lower"
     ),
+    measurement("privacy.singling_out", 0.006, 0.011, control=0.002, baseline=0.0, better="lower"),
+    measurement("privacy.linkability", -0.002, 0.008, control=0.0, baseline=0.0, better="lower"),
+    measurement(
+        "privacy.domias_knn", 0.508, 0.009, control=0.5, baseline=0.5, unit="AUC", better="lower"
+    ),
+    measurement(
+        "privacy.domias_classifier",
+        0.503,
+        0.009,
+        control=0.498,
+        baseline=0.5,
+        unit="AUC",
+        better="lower",
+    ),
     measurement("utility.tstr", 0.883, 0.006, control=0.927, baseline=0.5, unit="AUC"),
     measurement("utility.retained", 0.897, 0.014, control=1.0, baseline=0.0),
 )
@@ -270,6 +284,27 @@ def incomplete() -> dict[str, Any]:
     )
 
 
+def crowded() -> dict[str, Any]:
+    """As much as the officer's page may have to hold: long names, many misses, many failures."""
+    leaking = tuple(
+        {**item, "estimate": 0.93, "lcb": 0.92, "ucb": 0.94}
+        if item["id"].startswith("privacy.")
+        else {**item, "estimate": -0.12345, "lcb": -0.23456, "ucb": 0.01234}
+        for item in MEASUREMENTS
+    )
+    made = report(
+        measurements=leaking,
+        failures=dict.fromkeys(
+            sorted(words.METRICS)[-9:],
+            "MemoryError: " + "a long reason why this could not be measured " * 8,
+        ),
+        name="A dataset with a title of many long words " * 5,
+    )
+    made["notAssessed"] = words.not_assessed({"measurements": ()})
+    made["policy"]["title"] = "A policy with a title of many long words " * 5
+    return made
+
+
 def without_target() -> dict[str, Any]:
     return report(
         measurements=tuple(item for item in MEASUREMENTS if item["family"] != "utility"),
@@ -325,6 +360,7 @@ ALL = {
     "certified": certified,
     "refused": refused,
     "incomplete": incomplete,
+    "crowded": crowded,
     "without_target": without_target,
     "hostile": hostile,
     "wide": wide,

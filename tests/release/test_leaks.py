@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from synthfactory.tables import Dataset, Split, split_report
 pytestmark = pytest.mark.slow
 
 CANARY = "canary-7d0e"
+FEW = "forty-3c1b"
 EXTREME = 918_273_645.5
 
 
-def confidential_table(path: Path, n_rows: int = 600) -> None:
-    """A table with a rare level, an extreme number and a name for every person."""
+def confidential_table(path: Path, n_rows: int = 900) -> None:
+    """A table with rare levels, an extreme number and a name for every person."""
     chance = np.random.default_rng(3)
     frame = pd.DataFrame(
         {
@@ -36,6 +38,8 @@ def confidential_table(path: Path, n_rows: int = 600) -> None:
     )
     frame.loc[:4, "income"] = EXTREME
     frame.loc[:4, "illness"] = f"{CANARY}-syndrome"
+    # A level that bar charts may show, but no subgroup: fewer than 50 people have it.
+    frame.loc[5:44, "illness"] = f"{FEW}-syndrome"
     frame.to_csv(path, index=False)
 
 
@@ -49,6 +53,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         name="people",
         target="illness",
         columns={"person": {"kind": "identifier"}},
+        quasi_identifiers=("<b>town</b>", "income"),
+        sensitive=("illness", "income"),
     )
     order = AnOrder(
         dataset=dataset, generator=Bootstrap(), evaluation=Evaluation(repeats=20), split=Split()
@@ -87,3 +93,57 @@ def test_the_page_shows_real_findings(published: dict[str, str]) -> None:
     assert "<b>town</b>" not in published["report.html"]
     assert "&lt;b&gt;town&lt;/b&gt;" in published["report.html"]
     assert "&lt;script&gt;alert(1)" in published["report.html"]
+
+
+def walk(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Everything in a nested value, with where it stands."""
+    yield where, value
+    inside = value.items() if isinstance(value, dict) else enumerate(value)
+    if isinstance(value, (dict, list)):
+        for key, item in inside:
+            if isinstance(value, dict):
+                yield f"{where}.{key}", key
+            yield from walk(item, f"{where}.{key}")
+
+
+def told_by_measurements(report: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Everything that measurements, failures and the instrument tell, charts aside."""
+    for finding in report["findings"]["measurements"]:
+        yield from walk(finding["details"], finding["id"])
+    yield from walk(report["findings"]["failures"], "failures")
+    yield from walk(report["findings"]["instrument"], "instrument")
+    yield from walk(report["findings"]["protocol"], "protocol")
+
+
+def test_no_detail_names_a_level_of_fewer_than_fifty_people(published: dict[str, str]) -> None:
+    report = json.loads(published["report.json"])
+    texts = [(where, value) for where, value in told_by_measurements(report)
+             if isinstance(value, str)]  # fmt: skip
+    assert [where for where, value in texts if FEW in value or CANARY in value] == []
+    # The search would find one: common levels are named.
+    assert any("illness = none" in value for _, value in texts)
+
+
+def test_a_group_of_forty_is_drawn_but_named_in_no_sentence(published: dict[str, str]) -> None:
+    page = published["report.html"]
+    assert FEW in page
+    privacy = page[page.index('id="privacy"') : page.index('id="fidelity"')]
+    assert FEW not in privacy
+    utility = page[page.index('id="utility"') : page.index('id="method"')]
+    assert FEW not in utility
+
+
+@pytest.mark.parametrize("name", ["deep_report", "leaking_report"])
+def test_a_real_report_names_no_small_group_and_no_score_of_a_person(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    report = request.getfixturevalue(name)
+    for where, value in told_by_measurements(report):
+        if isinstance(value, dict) and "group" in value:
+            assert min(value["n_members"], value["n_strangers"]) >= 50, where
+        # A person's score would come with those of all others: nothing is as long as that.
+        assert not isinstance(value, list) or len(value) <= 25, where
+    if name == "deep_report":
+        # Of 900 people 45 or so live there: fewer than 50 in any part.
+        texts = [value for _, value in told_by_measurements(report) if isinstance(value, str)]
+        assert not any("west" in value for value in texts)

@@ -204,7 +204,7 @@ def attack_secret(evidence: Evidence, name: str) -> Attacked | str:
     # Without another column nothing is known, and no row is nearer than another.
     attackers = ATTACKERS if len(evidence.names) > 1 else (BOOSTING,)
     try:
-        with few_threads(evidence.threads):
+        with few_threads(1):
             return Attacked(
                 synthetic=hits_of(evidence, rows, place, attackers),
                 population=hits_of(evidence, reference, place, attackers),

@@ -21,6 +21,7 @@ Two forms, because kernel densities fail beyond about ten columns:
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -40,7 +41,7 @@ from synthfactory.evaluation.neighbours import (
     scales,
 )
 from synthfactory.evaluation.privacy import epsilon_audit
-from synthfactory.evaluation.roc import auc, auc_interval, placements, rates
+from synthfactory.evaluation.roc import auc, auc_interval, placements, rate_at, rates
 from synthfactory.evaluation.subgroups import compare, subgroups
 from synthfactory.evaluation.suite import Found, Suite
 from synthfactory.tables import Encoded
@@ -49,6 +50,8 @@ Floats = npt.NDArray[np.float64]
 
 ID_KNN = "privacy.domias_knn"
 ID_CLASSIFIER = "privacy.domias_classifier"
+ID_TPR, ID_TPR_LOW = "privacy.tpr_at_1pct_fpr", "privacy.tpr_at_1permille_fpr"
+RATES = {ID_TPR: 0.01, ID_TPR_LOW: 0.001}
 KS = (1, 5)
 # Below the ratio of any two distances that are above 0 in float32.
 FLOOR = 1e-30
@@ -152,7 +155,7 @@ def by_classifier(evidence: Evidence, rows: Encoded, reference: Encoded) -> dict
     sides = [take(table, chance.permutation(len(table))[:n]) for table in (rows, reference)]
     matrices = [features(table, None, evidence.schema) for table in sides]
     judge = boosted_classifier(matrices[0][1], evidence.integer("domias: classifier"))
-    with few_threads(evidence.threads):
+    with few_threads(1):
         judge.fit(np.vstack([matrix for matrix, _ in matrices]), np.repeat([1, 0], n))
         scores = [
             np.asarray(judge.decision_function(features(people, None, evidence.schema)[0]), float)
@@ -200,6 +203,25 @@ def area(evidence: Evidence, scores: Scores, confidence: float) -> tuple[Interva
     return auc_interval(value, error, len(scores.strangers), confidence)
 
 
+def worst_area(
+    evidence: Evidence, rows: Encoded, reference: Encoded, confidence: float
+) -> Interval:
+    """The area of the form by neighbours with the highest lower bound, with Bonferroni.
+
+    Parameters
+    ----------
+    rows, reference
+        What takes the place of the synthetic rows, and what the attacker knows.
+    """
+    scores = [
+        each for form in FORMS[NEIGHBOURS] for each in form(evidence, rows, reference).values()
+    ]
+    shared = 1 - (1 - confidence) / len(scores)
+    return max(
+        (area(evidence, each, shared)[0] for each in scores), key=lambda interval: interval.lcb
+    )
+
+
 def measurement(evidence: Evidence, name: str, judged: Judged, method: str) -> Measurement:
     """The form with the highest upper bound, its interval widened for the number of forms."""
     confidence = 1 - (1 - evidence.confidence) / len(judged.synthetic)
@@ -243,9 +265,46 @@ def measurement(evidence: Evidence, name: str, judged: Judged, method: str) -> M
     )
 
 
+def true_positives(
+    evidence: Evidence, name: str, synthetic: Mapping[str, Scores], control: Mapping[str, Scores]
+) -> Measurement | None:
+    """Who is recognised almost for certain: the true positive rate at a small false positive rate.
+
+    Of all forms of the attack the one with the highest upper bound, with Bonferroni; None where
+    there are too few strangers to tell so small a rate.
+    """
+    fpr = RATES[name]
+    confidence = 1 - (1 - evidence.confidence) / len(synthetic)
+    found = {form: rate_at(*scores, fpr, confidence) for form, scores in synthetic.items()}
+    worst = max(found, key=lambda form: found[form]["ucb"] or 0.0)
+    rate = found[worst]
+    if rate["tpr"] is None:
+        return None
+    return Measurement(
+        id=name,
+        family="privacy",
+        estimate=rate["tpr"],
+        lcb=rate["lcb"],
+        ucb=rate["ucb"],
+        n=rate["n"],
+        baseline=fpr,
+        control=rate_at(*control[worst], fpr, confidence)["tpr"],
+        unit="share of members",
+        better="lower",
+        confidence=evidence.confidence,
+        method=f"true positive rate at a false positive rate of {fpr:g}, worst of "
+        f"{len(synthetic)} forms of DOMIAS, Clopper and Pearson's interval with Bonferroni",
+        mde=detectable(math.sqrt(fpr * (1 - fpr) * 2 / rate["n"]), confidence),
+        details={"worst": worst, "n_strangers": len(synthetic[worst].strangers)},
+    )
+
+
 def conclude(evidence: Evidence, results: Mapping[str, Any]) -> Found:
-    """Both forms, and what their best guesses say about epsilon."""
+    """Both forms, who is recognised for certain, and what the best guesses say about epsilon."""
     near, told = results[NEIGHBOURS], results[CLASSIFIER]
+    synthetic = {**near.synthetic, **told.synthetic}
+    control = {**near.control, **told.control}
+    told_rates = (true_positives(evidence, name, synthetic, control) for name in RATES)
     return Found(
         measurements=[
             measurement(
@@ -263,18 +322,15 @@ def conclude(evidence: Evidence, results: Mapping[str, Any]) -> Found:
                 "AUC of the logit of gradient boosting, synthetic against reference rows, members "
                 "against strangers, DeLong interval",
             ),
-            epsilon_audit.measure(
-                evidence,
-                {**near.synthetic, **told.synthetic},
-                {**near.control, **told.control},
-            ),
-        ]
+            *(found for found in told_rates if found is not None),
+            epsilon_audit.measure(evidence, synthetic, control),
+        ],
     )
 
 
 SUITE = Suite(
     name="privacy.domias",
-    ids=(ID_KNN, ID_CLASSIFIER, epsilon_audit.ID),
+    ids=(ID_KNN, ID_CLASSIFIER, *RATES, epsilon_audit.ID),
     pieces=lambda evidence: (NEIGHBOURS, CLASSIFIER),
     work=work,
     conclude=conclude,

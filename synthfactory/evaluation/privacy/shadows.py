@@ -535,7 +535,7 @@ def conclude(evidence: Evidence, results: Mapping[str, Any]) -> Found:
         "population": judged.features.shape[1] - n_targets,
         "not_assessed": {},
     }
-    with few_threads(evidence.threads):
+    with few_threads(1):
         black = weigh(
             judged.features,
             np.stack([seen.features for seen in shadows]),

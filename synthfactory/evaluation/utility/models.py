@@ -66,7 +66,7 @@ def work(evidence: Evidence, piece: str) -> Trained:
     task = task_of(evidence)
     test = test_rows(evidence, task)
     rows = Rows.of(evidence, rows_of(evidence, source), task)
-    with few_threads(evidence.threads):
+    with few_threads(1):
         foretell = fit(learner, rows, task, evidence.integer("learners"))
         losses = None
         if learner == BOOSTING and source in ALONE:

@@ -14,7 +14,7 @@ CONTEXT = [
     {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"},
 ]
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
-ACTION, SOFTWARE = "#production", "#synthfactory"
+ACTION, SOFTWARE = "#production", "https://w3id.org/synthfactory"
 # Written after the crate, so their digests cannot be in it.
 LATER = ("certificate.json", "status.json", "ro-crate-metadata.json")
 FORMATS = {
@@ -70,6 +70,7 @@ def crate(facts: Facts, folder: Path) -> dict[str, Any]:
                 "conformsTo": {"@id": PROFILE},
                 "hasPart": [{"@id": item["@id"]} for item in files],
                 "mentions": {"@id": ACTION},
+                "author": {"@id": facts.publisher},
                 "publisher": {"@id": facts.publisher},
             },
             {
@@ -85,13 +86,18 @@ def crate(facts: Facts, folder: Path) -> dict[str, Any]:
                 "description": "Licence of the original table's description; the use class is "
                 f"'{facts.use_class}'.",
             },
-            {"@id": facts.publisher, "@type": "Organization", "name": facts.publisher},
+            {
+                "@id": facts.publisher,
+                "@type": "Organization",
+                "name": facts.publisher,
+                "url": facts.publisher,
+            },
             {
                 "@id": SOFTWARE,
                 "@type": "SoftwareApplication",
                 "name": "synthfactory",
                 "softwareVersion": facts.version,
-                "url": "https://w3id.org/synthfactory",
+                "url": SOFTWARE,
             },
             {
                 "@id": ACTION,
@@ -102,13 +108,18 @@ def crate(facts: Facts, folder: Path) -> dict[str, Any]:
                 "instrument": {"@id": SOFTWARE},
                 "agent": {"@id": facts.publisher},
                 "result": parts,
-                "startTime": facts.started_on,
-                "endTime": facts.finished_on,
-                "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
+                "startTime": _moment(facts.started_on),
+                "endTime": _moment(facts.finished_on),
+                "actionStatus": "http://schema.org/CompletedActionStatus",
             },
             *files,
         ],
     }
+
+
+def _moment(text: str) -> str:
+    """A time with its offset in digits, the one form that the profile takes."""
+    return text.removesuffix("Z") + "+00:00" if text.endswith("Z") else text
 
 
 def _file(folder: Path, name: str) -> dict[str, Any]:

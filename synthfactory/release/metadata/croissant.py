@@ -5,9 +5,10 @@ https://docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from synthfactory.release.metadata.facts import Facts, Json
+from synthfactory.release.metadata.facts import Facts, Json, in_words, is_iri
 
 CONFORMS_TO = [
     "http://mlcommons.org/croissant/1.1",
@@ -57,7 +58,7 @@ def croissant(facts: Facts) -> dict[str, Any]:
         "datePublished": facts.issued.strftime("%Y-%m-%d"),
         "publisher": {"@type": "sc:Organization", "name": facts.publisher},
         "creator": {"@type": "sc:Organization", "name": facts.publisher},
-        **({"citeAs": facts.citation} if facts.citation else {}),
+        "citeAs": facts.citation or f"{facts.title} ({facts.issued.year}). {facts.identifier}",
         "isLiveDataset": False,
         **_responsible(facts),
         "distribution": [
@@ -95,18 +96,27 @@ def croissant(facts: Facts) -> dict[str, Any]:
 
 
 def _field(column: Json) -> dict[str, Any]:
-    told = column["description"]
-    if column["unit"]:
-        told = f"{told} [{column['unit']}]".strip()
+    told = in_words(column)
     return {
         "@type": "cr:Field",
-        "@id": f"{ROWS}/{column['name']}",
+        "@id": f"{ROWS}/{plain_id(column['name'])}",
         "name": column["name"],
         **({"description": told} if told else {}),
-        **({"equivalentProperty": column["iri"]} if column["iri"] else {}),
+        **({"equivalentProperty": column["iri"]} if is_iri(column["iri"]) else {}),
         "dataType": data_type(column),
         "source": {"fileSet": {"@id": PARTS}, "extract": {"column": column["name"]}},
     }
+
+
+def plain_id(name: str) -> str:
+    """A column's name as part of an identifier, where readers take no spaces and no quotes.
+
+    Names that differ stay different: what is written in hexadecimal includes the tilde itself.
+
+    >>> plain_id("age"), plain_id("blood pressure")
+    ('age', 'blood~20~pressure')
+    """
+    return re.sub(r"[^A-Za-z0-9_.-]", lambda found: f"~{ord(found[0]):x}~", name)
 
 
 def data_type(column: Json) -> str:

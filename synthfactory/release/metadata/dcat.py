@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from synthfactory.release.metadata.facts import TERMS, Facts, Json, Quality
+from synthfactory.release.metadata.facts import TERMS, Facts, Json, Quality, in_words, is_iri
 
 EU = "http://publications.europa.eu/resource/authority/"
 CONTEXT: dict[str, Any] = {
@@ -54,6 +54,7 @@ def dcat(facts: Facts) -> dict[str, Any]:
             *_quality(facts),
             _offer(facts),
             *_concepts(facts),
+            *_terms(facts),
         ],
     }
 
@@ -80,6 +81,8 @@ def _dataset(facts: Facts) -> dict[str, Any]:
         ],
         "odrl:hasPolicy": {"@id": f"{facts.identifier}#offer"},
     }
+    if terms := _terms(facts):
+        described["dct:subject"] = [{"@id": term["@id"]} for term in terms]
     if facts.health:
         described["dcatap:applicableLegislation"] = {"@id": HEALTH_LAW}
         described["healthdcatap:numberOfRecords"] = _typed(
@@ -217,6 +220,25 @@ def _concepts(facts: Facts) -> list[dict[str, Any]]:
             {"@id": HEALTH_LAW, "@type": "http://data.europa.eu/eli/ontology#LegalResource"}
         )
     return nodes
+
+
+def _terms(facts: Facts) -> list[dict[str, Any]]:
+    """What the columns are about, where their owner named a term of an ontology."""
+    columns: dict[str, list[Json]] = {}
+    for column in facts.columns:
+        if is_iri(column["iri"]):
+            columns.setdefault(column["iri"], []).append(column)
+    return [
+        {
+            "@id": iri,
+            "@type": "skos:Concept",
+            "skos:prefLabel": _text(", ".join(column["name"] for column in named)),
+            "skos:note": [
+                _text(f"{column['name']}: {told}") for column in named if (told := in_words(column))
+            ],
+        }
+        for iri, named in columns.items()
+    ]
 
 
 def _address(facts: Facts, part: Json) -> str:

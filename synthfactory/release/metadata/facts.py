@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,24 @@ import pyarrow.parquet as pq
 Json = Mapping[str, Any]
 
 TERMS = "https://w3id.org/synthfactory/terms#"
+
+
+IRI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\\\^`]+")
+
+
+def is_iri(text: str) -> bool:
+    """Whether a column's declared term can stand in linked data.
+
+    >>> is_iri("http://purl.obolibrary.org/obo/NCIT_C25150"), is_iri("see the handbook")
+    (True, False)
+    """
+    return IRI.fullmatch(text) is not None
+
+
+def in_words(column: Json) -> str:
+    """A column's description and unit, as far as its owner gave them."""
+    unit = f" [{column['unit']}]" if column["unit"] else ""
+    return f"{column['description']}{unit}".strip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +142,8 @@ def quality_of(folder: Path, manifest: Json, report: Json) -> list[Quality]:
     dataset = report["dataset"]
     findings = report["findings"]["measurements"]
     clear = [
-        bool(column["description"] or column["iri"])
-        and (column["kind"] != "numerical" or bool(column["unit"] or column["iri"]))
+        bool(column["description"] or is_iri(column["iri"]))
+        and (column["kind"] != "numerical" or bool(column["unit"] or is_iri(column["iri"])))
         for column in columns
     ]
     governed = [bool(dataset[name]) for name in ("licence", "citation", "source", "description")]

@@ -15,6 +15,14 @@ for(const [url, file] of Object.entries(read('contexts/index.json'))) {
 }
 const status = read('status.json');
 loader.addStatic(status.id, status);
+// A did:web's document, which an issuer publishes at its own address, lies in the release too.
+if(fs.existsSync(path.join(release, 'did.json'))) {
+  const did = read('did.json');
+  loader.addStatic(did.id, did);
+  for(const method of did.verificationMethod) {
+    loader.addStatic(method.id, {'@context': 'https://w3id.org/security/multikey/v1', ...method});
+  }
+}
 const documentLoader = loader.build();
 const suite = new DataIntegrityProof({cryptosuite: createVerifyCryptosuite()});
 const result = await vc.verifyCredential({
