@@ -61,8 +61,8 @@ def specs() -> dict[str, Generator]:
     return {
         "bootstrap": sf.Bootstrap(),
         "cart": sf.CART(),
-        "ctgan": sf.CTGAN(),
         "tvae": sf.TVAE(),
+        "ctgan": sf.CTGAN(),
         "sdv_ctgan": sf.SDVCTGAN(),
         "independent": sf.Independent(),
     }
@@ -218,19 +218,22 @@ WHY = """
 - **cart** draws each value from a leaf of at least five people who agree in what was drawn before.
   After some columns the leaves hold people who share much, and parts of a person's row come out
   together again: exact copies, rows nearer to members, denser places where members are. A number
-  that one person alone has comes out as it is, so people are singled out nearly as often as by
-  bootstrap. All this is known of synthpop's trees, whose share of rows nearer to members is
-  reported as 0.551 on Adult. It comes with the best fidelity of all that are no copies.
-- **TVAE** has no people to hand out, only weights that were fitted to them, but it was fitted most
-  closely: it has the better fidelity of the networks, and where an attack finds anything of a
-  network at all, it finds it here, at the edge of what can be told on this many people.
-- **CTGAN** and **SDV's CTGAN** learn from what a critic says about whole batches, not from rows one
-  by one. Their rows can be told from real ones most easily and say least about members.
+  that one person alone has comes out as it is, so predicates on single columns single people out
+  nearly as often as with bootstrap. All this is known of synthpop's trees, whose share of rows
+  nearer to members is reported as 0.551 on Adult. It comes with the best fidelity of all that are
+  no copies.
+- **TVAE** has no people to hand out, only weights that were fitted to them, row by row. It is the
+  network that fits best, and the only one that attacks find anything of: little in its rows, at the
+  edge of what can be told on this many people, and more in its likelihoods of those who are
+  easiest to recognise, for an attacker who has the model and trains shadow models (*membership,
+  white box*). So the model should not be shared like its rows.
+- **CTGAN** and **SDV's CTGAN** learn from what a critic says about packs of rows. Their rows are
+  told from real ones more easily than TVAE's and say less about members: nothing that these attacks
+  find. Shadow models of them were not trained, as one fit takes minutes.
 - **independent** knows the columns' marginals alone. No attack on rows can gain anything: it is the
   floor, of leakage and of fidelity alike.
 
-So leakage follows closeness of fit, and closeness of fit is not the whole of it: a network as close
-as cart would not leak alike, for cart hands out values of people and a network does not.
+So leakage follows how closely rows of people are fitted; the second table shows the other side.
 
 So many attacks on six tables are many looks: even where nothing leaks, an alarm at 95 % rings once
 in forty. An attack that raises no alarm proves no more than that this attack, with so many people,
@@ -255,7 +258,7 @@ def page(found: Mapping[str, Any]) -> str:
         _table(attacks, by_id),
         WHY,
         "## What they are good for",
-        "Leakage alone can be had for nothing: rows without any use leak nothing.",
+        "Rows that leak nothing are had for nothing when they need not be of any use.",
         _table([id_ for id_ in CONTEXT if id_ in ids], by_id),
         "## How they were made",
         _fits(tables),

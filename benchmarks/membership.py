@@ -25,7 +25,7 @@ import yaml
 
 import synthfactory as sf
 from synthfactory import shadowing
-from synthfactory.evaluation.evaluate import conclude, work
+from synthfactory.evaluation.evaluate import conclude, measure
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.privacy import domias, shadows
 from synthfactory.tables import Dataset
@@ -82,7 +82,7 @@ def main() -> None:
     results, costs = {}, {"fit of the judged model": fit}
     for suite in (domias.SUITE, shadows.SUITE):
         findings, cost = timed(
-            lambda suite=suite: conclude(evidence, [suite], work(evidence, [suite]))
+            lambda suite=suite: conclude(evidence, [suite], measure(evidence, [suite]))
         )
         costs[suite.name] = cost
         results |= {found.id: told(found) for found in findings.measurements}
