@@ -28,10 +28,11 @@ Json = Mapping[str, Any]
 
 MAX_HEAT_COLUMNS = 24
 MAX_OPEN_COLUMNS = 20
-MAX_SHEET_RULES = 12
+MAX_SHEET_RULES = 13
 MAX_SHEET_FAILURES = 3
 # Entries of "Not tested" and "Words" together, and the least of the latter.
-SHEET_ENTRIES = 9
+SHEET_ENTRIES = 11
+MAX_SHEET_GAPS = 6
 MIN_SHEET_WORDS = 2
 MAX_LARGE_CHARTS = 40
 MAX_LEVELS = 12
@@ -117,6 +118,10 @@ def render_html(report: Json, resources: Json | None = None) -> str:
                 if not rule["passed"]
             ],
             failures=report["findings"].get("failures", {}),
+            titles={
+                metric: words.words_of(metric).title
+                for metric in report["findings"].get("failures", {})
+            },
             controls=control_rows(report),
             columns=columns[:MAX_OPEN_COLUMNS],
             more_columns=columns[MAX_OPEN_COLUMNS:],
@@ -144,7 +149,7 @@ def outcome_sentence(report: Json) -> str:
     reasons = report["verdict"].get("reasons", ())
     rules = [rule for rule in reasons if rule["metric"] != INSTRUMENT]
     missed = [rule for rule in rules if not rule["passed"]]
-    name = words.short(report["policy"]["title"], 90)
+    name = words.short(report["policy"]["title"], 70)
     if report["outcome"] == "certified":
         holds = {
             0: "No rule of the policy “{}” is missed",
@@ -275,12 +280,14 @@ def sheet_rows(found: Mapping[str, Any], report: Json) -> dict[str, Any]:
             for row in ruled[:shown]
         ],
         "failures": [
-            (words.words_of(metric).title, words.short(why, 110))
+            (words.words_of(metric).title, words.short(why, 60))
             for metric, why in failures[:MAX_SHEET_FAILURES]
         ],
         "more_rules": max(0, len(ruled) - shown),
         "more_failures": max(0, len(failures) - MAX_SHEET_FAILURES),
         "further": len(rows) - len(ruled),
+        "gaps": gaps[:MAX_SHEET_GAPS],
+        "more_gaps": [gap["what"] for gap in gaps[MAX_SHEET_GAPS:]],
         "words": report["glossary"][: max(MIN_SHEET_WORDS, SHEET_ENTRIES - len(gaps))],
     }
 

@@ -1364,6 +1364,9 @@ class Gap:
     closed_by: tuple[str, ...] = ()
 
 
+# No measurement: a generator's claim of differential privacy, which the audit's details repeat.
+CLAIMED = "a claimed epsilon"
+
 GAPS: tuple[Gap, ...] = (
     Gap(
         what="Singling out",
@@ -1407,6 +1410,7 @@ GAPS: tuple[Gap, ...] = (
         what="Differential privacy",
         meaning="None is claimed: the generator gives no mathematical bound on what one person "
         "changes.",
+        closed_by=(CLAIMED,),
     ),
     Gap(
         what="Other releases of the same people",
@@ -1423,7 +1427,10 @@ def not_assessed(findings: Json) -> list[dict[str, str]]:
     findings
         As a dictionary.
     """
-    measured_ids = {finding["id"] for finding in findings.get("measurements", ())}
+    measurements = findings.get("measurements", ())
+    measured_ids = {finding["id"] for finding in measurements}
+    if any((each.get("details") or {}).get("claimed") is not None for each in measurements):
+        measured_ids.add(CLAIMED)
     return [
         {"what": gap.what, "meaning": gap.meaning}
         for gap in GAPS

@@ -286,12 +286,17 @@ def incomplete() -> dict[str, Any]:
 
 def crowded() -> dict[str, Any]:
     """As much as the officer's page may have to hold: long names, many misses, many failures."""
+    attack = {"attack": "multivariate", "members": 0.9345, "strangers": 0.1234, "naive": 0.0,
+              "risk": 0.93, "lcb": 0.92, "ucb": 0.94}  # fmt: skip
     leaking = tuple(
-        {**item, "estimate": 0.93, "lcb": 0.92, "ucb": 0.94}
-        if item["id"].startswith("privacy.")
+        {**item, "estimate": 0.93, "lcb": 0.92, "ucb": 0.94,
+         "details": {"worst": "multivariate", "attacks": [attack]}}
+        if item["id"] == "privacy.singling_out"
+        else item
+        if item["family"] == "privacy"
         else {**item, "estimate": -0.12345, "lcb": -0.23456, "ucb": 0.01234}
         for item in MEASUREMENTS
-    )
+    )  # fmt: skip
     made = report(
         measurements=leaking,
         failures=dict.fromkeys(
