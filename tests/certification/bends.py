@@ -52,7 +52,7 @@ def flip_byte(release: Path) -> None:
 
 
 def swap_parts(release: Path) -> None:
-    first, second = sorted((release / "data").iterdir())
+    first, second = sorted((release / "data").iterdir())[:2]
     first.rename(release / "swap")
     second.rename(first)
     (release / "swap").rename(second)
@@ -60,7 +60,7 @@ def swap_parts(release: Path) -> None:
 
 def remove_part_everywhere(release: Path) -> None:
     (release / "data" / "part-00001.parquet").unlink()
-    edit(release / "manifest.json", lambda m: m["parts"].pop())
+    edit(release / "manifest.json", lambda m: m["parts"].pop(1))
     edit(release / "manifest.json", lambda m: m.update(merkleRoot=merkle_root(m["parts"])))
 
 
@@ -160,7 +160,7 @@ def symlinked_part(release: Path) -> None:
 
 
 def extra_file(release: Path) -> None:
-    (release / "data" / "part-00009.parquet").write_bytes(b"PAR1")
+    (release / "data" / "part-99999.parquet").write_bytes(b"PAR1")
 
 
 def extra_page(release: Path) -> None:
