@@ -98,12 +98,13 @@ def test_the_page_shows_real_findings(published: dict[str, str]) -> None:
 def walk(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
     """Everything in a nested value, with where it stands."""
     yield where, value
-    inside = value.items() if isinstance(value, dict) else enumerate(value)
-    if isinstance(value, (dict, list)):
-        for key, item in inside:
-            if isinstance(value, dict):
-                yield f"{where}.{key}", key
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield f"{where}.{key}", key
             yield from walk(item, f"{where}.{key}")
+    elif isinstance(value, list):
+        for item in value:
+            yield from walk(item, f"{where}[]")
 
 
 def told_by_measurements(report: dict[str, Any]) -> Iterator[tuple[str, Any]]:
