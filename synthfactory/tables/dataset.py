@@ -11,6 +11,7 @@ import yaml
 
 from synthfactory.errors import OrderError
 from synthfactory.tables.infer import MISSING_VALUES, infer_schema
+from synthfactory.tables.rare import merge_rare
 from synthfactory.tables.read import read_raw, read_table
 from synthfactory.tables.schema import Column
 from synthfactory.tables.table import Table
@@ -37,6 +38,10 @@ class Dataset:
         Texts that mean "missing".
     title, description, licence, citation, source
         For people and catalogues.
+    min_people
+        Levels that fewer people have are put together, and numbers are clipped to the values that
+        so many people reach on either side (`merge_rare`); 0 leaves the table as it is.  Entities
+        where one is declared, else rows.
     health
         Whether these are health data, which health-data catalogues list.
 
@@ -59,6 +64,7 @@ class Dataset:
     licence: str = ""
     citation: str = ""
     source: str = ""
+    min_people: int = 0
     health: bool = False
 
     def __post_init__(self) -> None:
@@ -68,6 +74,12 @@ class Dataset:
             if isinstance(value, str) or not isinstance(value, Sequence):
                 raise OrderError(f"dataset.{role}: expected a list of texts, got {value!r}.")
             object.__setattr__(self, role, tuple(str(item) for item in value))
+        whole = isinstance(self.min_people, int) and not isinstance(self.min_people, bool)
+        if not whole or self.min_people < 0:
+            raise OrderError(
+                "dataset.min_people: expected a whole number of people, such as 10, or 0, got "
+                f"{self.min_people!r}."
+            )
         if not isinstance(self.health, bool):
             raise OrderError(f"dataset.health: expected true or false, got {self.health!r}.")
         for role in ("target", "entity"):
@@ -105,8 +117,8 @@ class Dataset:
         return embedded
 
     def load(self) -> Table:
-        """Read and check the table."""
-        return read_table(
+        """Read and check the table; values of too few people are made common."""
+        table = read_table(
             self.file,
             target=self.target,
             entity=self.entity,
@@ -115,6 +127,9 @@ class Dataset:
             columns=self.columns,
             missing_values=self.missing_values,
         )
+        if self.min_people == 0:
+            return table
+        return merge_rare(table, self.min_people, self.columns)
 
 
 def inspect_file(path: str | Path, *, name: str | None = None) -> str:
