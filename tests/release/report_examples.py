@@ -324,6 +324,21 @@ def hostile() -> dict[str, Any]:
     )
     for chart in made["findings"]["charts"]["columns"]:
         chart["levels"][: len(HOSTILE)] = HOSTILE
+    group = {"group": f"{HOSTILE[0]} = {HOSTILE[4]}", "advantage": 0.1, "lcb": 0.0, "ucb": 0.2,
+             "p": 0.02, "p_holm": 0.04, "n_members": 60, "n_strangers": 60}  # fmt: skip
+    details = {
+        "fidelity.pair_trends": {"worst": [{"columns": [HOSTILE[0], HOSTILE[4]], "score": 0.5}]},
+        "fidelity.two_sample_auc": {"columns": [{"name": HOSTILE[0], "auc_lost": 0.1}]},
+        "privacy.exact_match": {"subgroups": {"worst": group, "rarest": group, "n_groups": 2}},
+        "privacy.attribute_inference": {
+            "worst": HOSTILE[0],
+            "not_attacked": {HOSTILE[0]: f"'{HOSTILE[0]}' holds one value"},
+        },
+    }
+    made["findings"]["measurements"] = [
+        {**item, "details": details.get(item["id"], {})}
+        for item in made["findings"]["measurements"]
+    ]
     made["command"] = f"synthfactory run dataset.target={HOSTILE[0]}"
     return made
 
