@@ -8,6 +8,7 @@ Nothing below this module knows about Dask, and nothing in it knows which cluste
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import os
 import time
@@ -319,27 +320,25 @@ def _submit(
                 )
             for run in group:
                 name = run.folder.name
-                given: Future[str] | list[Future[factory.Share | None]] | None = None
-                if stage == "fit":
-                    given = together
-                elif stage == "evaluate" and n_shares > 1:
-                    given = [
-                        client.submit(
-                            _share_after,
-                            last[name],
-                            number,
-                            n_shares,
-                            workers.elastic,
-                            key=f"evaluate-{number}:{name}",
-                            pure=False,
-                            resources=_asks(workers, stage, run),
-                        )
-                        for number in range(n_shares)
-                    ]
+                divided = stage == "evaluate" and n_shares > 1
+                shares = [
+                    client.submit(
+                        _share_after,
+                        last[name],
+                        number,
+                        n_shares,
+                        workers.elastic,
+                        key=f"evaluate-{number}:{name}",
+                        pure=False,
+                        resources=_asks(workers, stage, run),
+                    )
+                    for number in range(n_shares if divided else 0)
+                ]
                 last[name] = client.submit(
                     _perform_after,
                     last.get(name, run),
-                    given,
+                    together if stage == "fit" else None,
+                    shares,
                     stage,
                     campaign,
                     workers.elastic,
@@ -428,43 +427,44 @@ def _gpus() -> str:
 
 def _fit_after(runs: Sequence[Run], at_once: int | None, campaign: str, elastic: bool) -> str:
     """Train together what can be; a failure here is no failure of a run, which is fitted alone."""
-    try:
-        factory.fit_together(runs, at_once, campaign)
-    except Interrupted:
-        if elastic:
-            leave()
-        raise
-    except Exception:  # noqa: BLE001
-        return "left to each run"
+    with _leaving_when_asked(elastic):
+        try:
+            factory.fit_together(runs, at_once, campaign)
+        except Interrupted:
+            raise
+        except Exception:  # noqa: BLE001
+            return "left to each run"
     return "fit"
 
 
 def _share_after(run: Run, number: int, of: int, elastic: bool) -> factory.Share | None:
-    try:
+    with _leaving_when_asked(elastic):
         return factory.evaluate_share(run, number, of)
-    except Interrupted:
-        if elastic:
-            leave()
-        raise
 
 
 def _perform_after(
     run: Run,
-    given: str | Sequence[factory.Share | None] | None,
+    together: str | None,
+    shares: Sequence[factory.Share | None],
     stage: str,
     campaign: str,
     elastic: bool,
 ) -> Run:
-    """Perform a stage after what it needs; only shares of an evaluation are handed over."""
-    made = given if isinstance(given, Sequence) and not isinstance(given, str) else ()
-    shares = [share for share in made if share is not None]
+    """Perform a stage after a common fit, or with the shares of an evaluation."""
+    with _leaving_when_asked(elastic):
+        factory.perform(stage, run, campaign, [share for share in shares if share is not None])
+    return run
+
+
+@contextlib.contextmanager
+def _leaving_when_asked(elastic: bool) -> Iterator[None]:
+    """Where a worker that is asked to stop is replaced, give its task to another one."""
     try:
-        factory.perform(stage, run, campaign, shares)
+        yield
     except Interrupted:
         if elastic:
             leave()
         raise
-    return run
 
 
 def _in_words(error: BaseException) -> str:

@@ -95,6 +95,27 @@ class ReleaseError(SynthfactoryError, RuntimeError):
     exit_code = 2
 
 
+def expect_count(name: str, value: object, minimum: int, *, optional: bool = True) -> None:
+    """Check a whole number.
+
+    Parameters
+    ----------
+    optional
+        Whether None will do.
+
+    Raises
+    ------
+    OrderError
+        With what was expected and what came.
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+    if not whole and not (optional and value is None):
+        null = ", or null" if optional else ""
+        raise OrderError(
+            f"{name}: expected a whole number of at least {minimum}{null}, got {value!r}."
+        )
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint for a misspelt word: ``"; did you mean 'epochs'?"``, or the known words.
 

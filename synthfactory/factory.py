@@ -316,11 +316,8 @@ def certify(run: Run, key: IssuerKey | Signers) -> Outcome:
     signers = certification.Signers.of(key)
 
     def describe(work: Path) -> None:
-        made = provenance.gather(run)
         release.write_metadata(
-            work,
-            publisher=signers.controller.did,
-            provenance={"started_on": made.started_on, "finished_on": made.finished_on},
+            work, publisher=signers.controller.did, period=provenance.period(run)
         )
 
     def assemble(work: Path) -> None:

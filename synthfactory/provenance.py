@@ -54,15 +54,22 @@ class Provenance:
 def gather(run: Run) -> Provenance:
     """How a decided run was made."""
     costs = [artifacts.read_done(run.folder / stage) for stage in STAGES]
-    ends = [cost["began_at"] + cost["wall_s"] for cost in costs]
+    started_on, finished_on = period(run)
     jobs = sorted({str(cost["job"]) for cost in costs if cost.get("job")})
     return Provenance(
         order=public_order(run.order.to_dict()),
         dependencies=[*software(), *commitments(run)],
         invocation=f"slurm:{','.join(jobs)}" if jobs else LOCAL,
-        started_on=_time(min(cost["began_at"] for cost in costs)),
-        finished_on=_time(max(ends)),
+        started_on=started_on,
+        finished_on=finished_on,
     )
+
+
+def period(run: Run) -> tuple[str, str]:
+    """When a decided run's first stage began and its last one ended."""
+    costs = [artifacts.read_done(run.folder / stage) for stage in STAGES]
+    ends = [cost["began_at"] + cost["wall_s"] for cost in costs]
+    return _time(min(cost["began_at"] for cost in costs)), _time(max(ends))
 
 
 def commitments(run: Run) -> list[dict[str, Any]]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from chromium import ARGUMENTS, CHROMIUM
 from people import HOSTILE, LENIENT, hostile_table, make_people
 
 # Scripts of another environment (make validators).
@@ -105,3 +108,16 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     outcome = produce(order, folder / "runs", key=key)
     assert outcome.state == "certified", outcome.reasons
     return outcome.folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="needs the extra synthfactory[test]"
+    )
+    if not CHROMIUM.exists():
+        pytest.skip(f"needs Debian's chromium at {CHROMIUM}: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(ARGUMENTS))
+        yield browser
+        browser.close()

@@ -18,9 +18,8 @@ from synthfactory.clusters.ranks import (
     quiet_import,
     session,
 )
-from synthfactory.clusters.settings import expect_count
 from synthfactory.clusters.sites import JobRequest, Site, allocation_request, lead_of
-from synthfactory.errors import ClusterError, OrderError
+from synthfactory.errors import ClusterError, OrderError, expect_count
 from synthfactory.journal import CAMPAIGNS
 from synthfactory.workers import Connect
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synthfactory import interruption
-from synthfactory.clusters.settings import DASK, expect_count, tell_dashboard
+from synthfactory.clusters.settings import DASK, tell_dashboard
 from synthfactory.clusters.sites import Site
-from synthfactory.errors import OrderError
+from synthfactory.errors import OrderError, expect_count
 from synthfactory.workers import Connect, Workers
 
 

@@ -17,9 +17,8 @@ from synthfactory.clusters.ranks import (
     quiet_import,
     session,
 )
-from synthfactory.clusters.settings import expect_count
 from synthfactory.clusters.sites import Site
-from synthfactory.errors import ClusterError
+from synthfactory.errors import ClusterError, expect_count
 from synthfactory.workers import Connect
 
 

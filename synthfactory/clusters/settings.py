@@ -10,8 +10,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from synthfactory.errors import OrderError
-
 if TYPE_CHECKING:
     from distributed import Client
 
@@ -81,24 +79,3 @@ def tell_dashboard(client: Client) -> None:
         file=sys.stderr,
         flush=True,
     )
-
-
-def expect_count(name: str, value: object, minimum: int, *, optional: bool = True) -> None:
-    """Check a whole number.
-
-    Parameters
-    ----------
-    optional
-        Whether None will do.
-
-    Raises
-    ------
-    OrderError
-        With what was expected and what came.
-    """
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= minimum
-    if not whole and not (optional and value is None):
-        null = ", or null" if optional else ""
-        raise OrderError(
-            f"{name}: expected a whole number of at least {minimum}{null}, got {value!r}."
-        )

@@ -23,8 +23,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import psutil
 
-from synthfactory.clusters.settings import expect_count
-from synthfactory.errors import OrderError, did_you_mean
+from synthfactory.errors import OrderError, did_you_mean, expect_count
 
 VENDORS = ("nvidia", "amd", "none")
 ARCHITECTURES = ("x86_64", "aarch64")

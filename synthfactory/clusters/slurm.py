@@ -17,9 +17,9 @@ from synthfactory.clusters.elastic import Elastic, Kind
 from synthfactory.clusters.gpus import JobGPUs
 from synthfactory.clusters.ranks import DEATH_TIMEOUT_S, quiet_import
 from synthfactory.clusters.scripts import worker_preparation
-from synthfactory.clusters.settings import DASK, expect_count, tell_dashboard
+from synthfactory.clusters.settings import DASK, tell_dashboard
 from synthfactory.clusters.sites import JobRequest, Site, lead_of, worker_request
-from synthfactory.errors import ClusterError, OrderError
+from synthfactory.errors import ClusterError, OrderError, expect_count
 from synthfactory.journal import CAMPAIGNS
 from synthfactory.workers import Connect, Workers
 

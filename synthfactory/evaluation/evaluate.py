@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from synthfactory.artifacts import digest_file
-from synthfactory.errors import EvaluationError, OrderError
+from synthfactory.errors import EvaluationError, OrderError, expect_count
 from synthfactory.evaluation import controls, protocol
 from synthfactory.evaluation.evidence import Evidence, ShadowModel, Trainer
 from synthfactory.evaluation.fidelity import (
@@ -120,12 +120,7 @@ class Evaluation:
                 f"got {self.confidence!r}."
             )
         for name, least in LEAST.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise OrderError(
-                    f"evaluation.{name}: expected a whole number of at least {least}, "
-                    f"got {value!r}."
-                )
+            expect_count(f"evaluation.{name}", getattr(self, name), least, optional=False)
         if 0 < self.shadows < MIN_SHADOWS:
             raise OrderError(
                 f"evaluation.shadows: expected 0, or at least {MIN_SHADOWS} shadow models, got "

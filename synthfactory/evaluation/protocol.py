@@ -12,7 +12,7 @@ import numpy as np
 
 from synthfactory.evaluation.evidence import Evidence
 from synthfactory.evaluation.privacy import k_map
-from synthfactory.evaluation.privacy.exact_match import row_numbers
+from synthfactory.tables import row_numbers
 
 
 def describe(evidence: Evidence) -> dict[str, Any]:

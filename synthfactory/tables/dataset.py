@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from synthfactory.errors import OrderError
+from synthfactory.errors import OrderError, expect_count
 from synthfactory.tables.infer import MISSING_VALUES, infer_schema
 from synthfactory.tables.rare import merge_rare
 from synthfactory.tables.read import read_raw, read_table
@@ -74,12 +74,7 @@ class Dataset:
             if isinstance(value, str) or not isinstance(value, Sequence):
                 raise OrderError(f"dataset.{role}: expected a list of texts, got {value!r}.")
             object.__setattr__(self, role, tuple(str(item) for item in value))
-        whole = isinstance(self.min_people, int) and not isinstance(self.min_people, bool)
-        if not whole or self.min_people < 0:
-            raise OrderError(
-                "dataset.min_people: expected a whole number of people, such as 10, or 0, got "
-                f"{self.min_people!r}."
-            )
+        expect_count("dataset.min_people", self.min_people, 0, optional=False)
         if not isinstance(self.health, bool):
             raise OrderError(f"dataset.health: expected true or false, got {self.health!r}.")
         for role in ("target", "entity"):

@@ -10,27 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from hostile import CANARY, EXTREME, FORMULA, HOSTILE
+from people import LENIENT
 
 if TYPE_CHECKING:
     from synthfactory.run import Outcome
-
-# What a short fit satisfies.
-LENIENT = {
-    "id": "test-lenient",
-    "version": "1",
-    "title": "A policy that a short fit satisfies",
-    "use_class": "restricted",
-    "rules": [
-        {
-            "id": "no-copies",
-            "metric": "privacy.exact_match",
-            "bound": "ucb",
-            "op": "<=",
-            "value": 0.05,
-            "why": "tests need a certified release within seconds",
-        }
-    ],
-}
 
 
 @pytest.fixture(scope="session")

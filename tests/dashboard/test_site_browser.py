@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import Visit
 from copied_runs import copy_runs
 from hostile import FORMULA, HOSTILE
 
@@ -23,16 +24,6 @@ from synthfactory.dashboard import build
 from synthfactory.dashboard.boards import AXES, front_of
 from synthfactory.dashboard.records import read_detail
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "img"
 OVER_ALL = ("index", "runs", "leaderboard", "pareto", "heatmap", "compare", "trend",
             "certificates", "datasets", "metrics")  # fmt: skip
@@ -44,19 +35,6 @@ pytestmark = [
     # playwright's own event loop is still open when its objects are collected.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip(
-        "playwright.sync_api", reason="needs the extra synthfactory[test]"
-    )
-    if not CHROMIUM.exists():
-        pytest.skip(f"needs Debian's chromium at {CHROMIUM}: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(ARGUMENTS))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -90,27 +68,6 @@ def path_of(page: str, site: Path) -> str:
     if page != "run":
         return f"{page}.html"
     return f"runs/{next((site / 'runs').glob('people-tvae-s*')).name}/index.html"
-
-
-class Visit:
-    """A page that was opened, and everything that it asked for or complained about."""
-
-    def __init__(self, browser: Any, address: str, **context: Any) -> None:
-        self.context = browser.new_context(**context)
-        self.page = self.context.new_page()
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
-        self.page.goto(address)
-
-    def __enter__(self) -> Visit:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.context.close()
 
 
 def open_disk(browser: Any, site: Path, page: str, state: str = "", **context: Any) -> Visit:

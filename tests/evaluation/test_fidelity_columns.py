@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from latent import LEVELS, draw, schema_of
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
@@ -34,33 +35,10 @@ from synthfactory.evaluation.measurement import Findings, Measurement
 from synthfactory.evaluation.suite import Suite
 from synthfactory.tables import Column, Encoded, Schema, Table
 
-LEVELS = tuple("abcdefgh")
 SUITES = (
     shapes.SUITE, pairs.SUITE, correlation.SUITE, triples.SUITE, accuracy.SUITE, marginals.SUITE,
     missing.SUITE, rules.SUITE, time_order.SUITE,
 )  # fmt: skip
-
-
-def schema_of(n_numeric: int, n_discrete: int) -> Schema:
-    numeric = [
-        Column(name=f"x{place}", kind="numerical", dtype="double", nullable=True)
-        for place in range(n_numeric)
-    ]
-    discrete = [
-        Column(
-            name=f"c{place}", kind="categorical", dtype="string", nullable=True, categories=LEVELS
-        )
-        for place in range(n_discrete)
-    ]
-    return Schema(columns=(*numeric, *discrete))
-
-
-def draw(n: int, chance: np.random.Generator, n_numeric: int = 3, n_discrete: int = 2) -> Encoded:
-    """Rows of one latent factor, so that columns depend on each other."""
-    factor = chance.normal(size=(n, 1))
-    numbers = factor + chance.normal(size=(n, n_numeric))
-    codes = np.clip(np.rint(factor + chance.normal(0, 0.7, (n, n_discrete)) + 4), 0, 7)
-    return Encoded(numbers=numbers, codes=codes.astype(np.int32))
 
 
 def with_holes(rows: Encoded, chance: np.random.Generator) -> Encoded:

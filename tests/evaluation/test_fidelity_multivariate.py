@@ -7,6 +7,7 @@ import json
 import numpy as np
 import numpy.typing as npt
 import pytest
+from latent import LEVELS, draw, schema_of
 
 from synthfactory.errors import EvaluationError
 from synthfactory.evaluation.evaluate import conclude, measure
@@ -18,35 +19,12 @@ from synthfactory.evaluation.fidelity.embedding import Embedded, Embedding
 from synthfactory.evaluation.fidelity.samples import samples
 from synthfactory.evaluation.measurement import Findings
 from synthfactory.evaluation.neighbours import Points, by_scale, scales
-from synthfactory.tables import Column, Encoded, Schema
+from synthfactory.tables import Encoded, Schema
 
 Floats = npt.NDArray[np.float64]
 
-LEVELS = tuple("abcdefgh")
 SUITES = (two_sample.SUITE, mmd.SUITE, prdc.SUITE, alpha_precision.SUITE)
 QUICK = SUITES[1:]
-
-
-def schema(n_numeric: int, n_discrete: int) -> Schema:
-    numeric = [
-        Column(name=f"x{place}", kind="numerical", dtype="double", nullable=True)
-        for place in range(n_numeric)
-    ]
-    discrete = [
-        Column(
-            name=f"c{place}", kind="categorical", dtype="string", nullable=True, categories=LEVELS
-        )
-        for place in range(n_discrete)
-    ]
-    return Schema(columns=(*numeric, *discrete))
-
-
-def draw(n: int, chance: np.random.Generator, n_numeric: int = 3, n_discrete: int = 2) -> Encoded:
-    """Rows of one latent factor, so that columns depend on each other."""
-    factor = chance.normal(size=(n, 1))
-    numbers = factor + chance.normal(size=(n, n_numeric))
-    codes = np.clip(np.rint(factor + chance.normal(0, 0.7, (n, n_discrete)) + 4), 0, 7)
-    return Encoded(numbers=numbers, codes=codes.astype(np.int32))
 
 
 def evidence(
@@ -56,7 +34,7 @@ def evidence(
     chance = np.random.default_rng(seed)
     train, control, test, fresh = (draw(n, chance, n_numeric, n_discrete) for _ in range(4))
     return Evidence(
-        schema=schema(n_numeric, n_discrete),
+        schema=schema_of(n_numeric, n_discrete),
         train=train,
         control=control,
         test=test,
@@ -135,7 +113,9 @@ def test_missing_is_as_far_from_present_as_a_level_from_another() -> None:
         numbers=np.array([[1.0], [np.nan], [2.0], [3.0]]), codes=np.zeros((4, 0), np.int32)
     )
     embed = Embedding.of(
-        Evidence(schema=schema(1, 0), train=rows, control=rows, test=rows, synthetic=rows, seed=0)
+        Evidence(
+            schema=schema_of(1, 0), train=rows, control=rows, test=rows, synthetic=rows, seed=0
+        )
     )
     points = dense(embed(rows), embed.sizes)
     assert np.linalg.norm(points[1] - points[2]) == pytest.approx(1.0)
@@ -487,7 +467,7 @@ def part_of(kind: str, chance: np.random.Generator) -> tuple[Schema, Encoded]:
     }[kind]
     n_discrete = 1 if kind in ("levels only", "all missing") else 0
     codes = chance.integers(0, 9, (n, n_discrete)).astype(np.int32)
-    return schema(numbers.shape[1], n_discrete), Encoded(numbers=numbers, codes=codes)
+    return schema_of(numbers.shape[1], n_discrete), Encoded(numbers=numbers, codes=codes)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from latent import LEVELS, draw
 
 from synthfactory.evaluation.evidence import Binning, Evidence, shuffled, take
 from synthfactory.evaluation.fidelity import pairs, shapes, two_sample
@@ -15,8 +16,6 @@ from synthfactory.evaluation.privacy import attribute_inference, dcr, exact_matc
 from synthfactory.evaluation.utility import scores
 from synthfactory.tables import Column, Encoded, Schema
 
-LEVELS = tuple("abcdefgh")
-
 
 def schema(n_numeric: int, n_discrete: int, **roles: Any) -> Schema:
     numeric = [Column(name=f"x{i}", kind="numerical", dtype="double") for i in range(n_numeric)]
@@ -25,14 +24,6 @@ def schema(n_numeric: int, n_discrete: int, **roles: Any) -> Schema:
         for i in range(n_discrete)
     ]
     return Schema(columns=(*numeric, *discrete), **roles)
-
-
-def draw(n: int, chance: np.random.Generator, n_numeric: int = 3, n_discrete: int = 2) -> Encoded:
-    """Rows of one latent factor, so that columns depend on each other."""
-    factor = chance.normal(size=(n, 1))
-    numbers = factor + chance.normal(size=(n, n_numeric))
-    codes = np.clip(np.rint(factor + chance.normal(0, 0.7, (n, n_discrete)) + 4), 0, 7)
-    return Encoded(numbers=numbers, codes=codes.astype(np.int32))
 
 
 def evidence(

@@ -25,7 +25,7 @@ from synthfactory.evaluation.intervals import Interval, detectable, newcombe, z_
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.subgroups import compare, subgroups
 from synthfactory.evaluation.suite import Suite
-from synthfactory.tables import row_numbers as row_numbers
+from synthfactory.tables import row_numbers
 
 ID = "privacy.exact_match"
 

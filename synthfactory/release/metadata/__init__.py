@@ -5,7 +5,6 @@ Everything is taken from the manifest and the report, which hold aggregates only
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +20,7 @@ CROISSANT, CRATE, DCAT = "croissant.json", "ro-crate-metadata.json", "dcat.jsonl
 
 
 def write_metadata(
-    folder: Path, *, publisher: str, provenance: Mapping[str, str], now: datetime | None = None
+    folder: Path, *, publisher: str, period: tuple[str, str], now: datetime | None = None
 ) -> None:
     """Describe a release that holds its data, manifest, report and attestations.
 
@@ -31,8 +30,8 @@ def write_metadata(
         The release folder.
     publisher
         Identifier of whoever publishes, a DID.
-    provenance
-        ``started_on`` and ``finished_on`` of the run.
+    period
+        When the run began and ended, as ``2026-11-23T10:00:00Z``.
     now
         The date of publication.
     """
@@ -41,7 +40,7 @@ def write_metadata(
         manifest=read_json(folder / "manifest.json"),
         report=read_json(folder / "report.json"),
         publisher=publisher,
-        provenance=provenance,
+        period=period,
         now=now or datetime.now(UTC),
     )
     write_json(folder / CROISSANT, croissant(facts))

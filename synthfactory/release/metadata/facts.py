@@ -94,7 +94,7 @@ def gather(
     manifest: Json,
     report: Json,
     publisher: str,
-    provenance: Mapping[str, str],
+    period: tuple[str, str],
     now: datetime,
 ) -> Facts:
     """The facts of a release folder; see `write_metadata`."""
@@ -122,8 +122,8 @@ def gather(
         health=bool(dataset.get("health", False)),
         sensitive=dataset["roles"]["sensitive"],
         quality=quality_of(folder, manifest, report),
-        started_on=provenance["started_on"],
-        finished_on=provenance["finished_on"],
+        started_on=period[0],
+        finished_on=period[1],
     )
 
 
