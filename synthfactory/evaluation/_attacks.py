@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from synthfactory.evaluation._kernels import compiled
+from synthfactory.compiling import compiled
 
 TILE = 512
 NONE = -1

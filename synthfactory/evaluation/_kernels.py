@@ -1,34 +1,21 @@
 """The compiled inner loop of the nearest-neighbour search.
 
-Importing this module imports numba; nothing is compiled before the first search, and what was
-compiled is kept on disk where that is possible.  The loop releases Python's lock and starts no
-threads of its own: numba's threading layers abort the process when two Python threads (two tasks
-of one worker, say) enter a parallel loop at once.
+Importing this module imports numba; see `synthfactory.compiling`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
+
+from synthfactory.compiling import compiled
 
 # Shapes: Q queries, T tiles of R references, N narrow codes, W wide codes, F numbers, K neighbours.
 TILE = 512
 PATCH = 32
 COLUMNS_AT_ONCE = 8
 MAX_NARROW = 255
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def compiled(function: Function) -> Function:
-    """Compile at the first call; kept on disk unless no folder can be written."""
-    try:
-        return cast(Function, numba.njit(function, nogil=True, cache=True))
-    except RuntimeError:  # "cannot cache function": installation and home are read-only
-        return cast(Function, numba.njit(function, nogil=True))
 
 
 @compiled

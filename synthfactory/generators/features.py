@@ -14,7 +14,7 @@ from synthfactory.generators.drawing import Batch
 from synthfactory.generators.flat import Flat
 from synthfactory.generators.layout import EMBEDDING, Layout
 from synthfactory.generators.networks import Shapes, fill_uniform
-from synthfactory.generators.precision import product, set_product
+from synthfactory.generators.precision import fuses, product, set_product
 
 TEMPERATURE = 0.2
 
@@ -79,6 +79,12 @@ class Features:
 
     def of_batch(self, batch: Batch, out_KJB: Tensor) -> None:
         """Write the rows of a batch into ``out_KJB``, whose memory is in one piece."""
+        if not self._wide_spans and fuses(out_KJB):
+            from synthfactory.generators import _kernels
+
+            places, scalars = batch.places.numpy(), batch.scalars_KMB.numpy()
+            _kernels.write_rows(places, scalars, out_KJB.numpy())
+            return
         out_KJB.zero_()
         if self._wide_spans:
             self.of_rows(batch.codes_KSB, batch.scalars_KMB, out_KJB)

@@ -56,8 +56,12 @@ class BitStream:
 
     def normal(self, count: int) -> Tensor:
         """Standard normal numbers, each one of `_quantiles`."""
-        places = self._raw(count, torch.uint16).to(torch.int64)
-        return _quantiles().index_select(0, places)
+        from synthfactory.generators import _kernels
+
+        numbers = torch.empty(count)
+        places = self._raw(count, torch.uint16)
+        _kernels.look_up(places.numpy(), _quantiles().numpy(), numbers.numpy())
+        return numbers
 
     def uniform(self, count: int) -> Tensor:
         """Multiples of 2^-24 from 0 up to but not including 1."""

@@ -44,6 +44,11 @@ def matrix_dtype(precision: str) -> torch.dtype:
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
+def fuses(tensor: Tensor) -> bool:
+    """Whether the compiled loops between matrix products (`_kernels`) serve tensors like this."""
+    return tensor.device.type == "cpu" and tensor.dtype == torch.float32
+
+
 @contextlib.contextmanager
 def using_precision(precision: str, device: torch.device) -> Iterator[None]:
     """Set how torch multiplies float32 matrices, and put it back."""

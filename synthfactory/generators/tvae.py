@@ -43,11 +43,17 @@ from synthfactory.generators.networks import Perceptron, Shapes
 from synthfactory.generators.neural import NeuralGenerator, NeuralTrainer
 from synthfactory.generators.noise import Noise, block_of, normal
 from synthfactory.generators.peers import ALONE, Peers
-from synthfactory.generators.precision import matrix_dtype, using_precision
+from synthfactory.generators.precision import fuses, matrix_dtype, using_precision
 from synthfactory.generators.representation import Representation, Rows
 from synthfactory.generators.sampling import NeuralModel, Wanted
 from synthfactory.generators.training import part_of, using_threads
-from synthfactory.generators.variational import LOG_VARIANCE_RANGE, Latent, Likelihood
+from synthfactory.generators.variational import (
+    LOG_VARIANCE_RANGE,
+    FusedLatent,
+    FusedLikelihood,
+    Latent,
+    Likelihood,
+)
 from synthfactory.seeds import torch_stream
 from synthfactory.tables import Encoder, Table
 
@@ -161,9 +167,11 @@ class TVAETrainer(NeuralTrainer):
         flat = self.flat
         self._encode = self._encoder.bind(flat, self._n_rows)
         self._decode = self._decoder.bind(flat, self._n_rows, to_input=True)
-        self._latent = Latent(self._encode.output, self._decode.input)
         self._logits = self._heads.place(self._decode.output)
-        self._likelihood = Likelihood(
+        fused = fuses(self._encode.input)
+        latent, likelihood = (FusedLatent, FusedLikelihood) if fused else (Latent, Likelihood)
+        self._latent = latent(self._encode.output, self._decode.input)
+        self._likelihood = likelihood(
             self._layout,
             self._logits,
             flat.value["sigma"],

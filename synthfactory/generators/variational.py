@@ -2,13 +2,16 @@
 drawn, and the likelihood of the rows.
 
 Every result has a place of its own that is kept from step to step: to ask for memory, and to make
-views of it, takes as long as the arithmetic of a small layer.
+views of it, takes as long as the arithmetic of a small layer.  On a processor, in float32, one
+compiled loop does the work of all operations between two matrix products (`FusedLatent`,
+`FusedLikelihood`); the plain classes run everywhere.
 
 Legend: K members, B batch rows, M numeric columns, S spans, W width of the logits, Z latent width.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -143,6 +146,76 @@ class Likelihood:
         # 0.5 * (error / sigma)^2 + log sigma, where there is a scalar.
         each_KM = squares_KM.mul_(0.5).addcmul_(batch.counts_KM, self._sigma.log())
         return each_KM.sum(dim=1)
+
+
+class FusedLatent(Latent):
+    """`Latent` in compiled loops."""
+
+    def __init__(self, encoded_K2ZB: Tensor, points_KZB: Tensor) -> None:
+        super().__init__(encoded_K2ZB, points_KZB)
+        self._divergence_K = encoded_K2ZB.new_zeros(len(encoded_K2ZB))
+        self._arrays = tuple(tensor.numpy() for tensor in (encoded_K2ZB, points_KZB, self._moved))
+        self._outputs = self._divergence_K.numpy(), self._d_encoded.numpy()
+        low, high = LOG_VARIANCE_RANGE
+        self._low, self._high = np.float32(low), np.float32(high)
+
+    def draw(self, noise_KZB: Tensor) -> Tensor:
+        """See `Latent.draw`."""
+        from synthfactory.generators import _kernels
+
+        encoded, points, moved = self._arrays
+        totals, _ = self._outputs
+        _kernels.draw(encoded, noise_KZB.numpy(), points, moved, self._low, self._high, totals)
+        return self._divergence_K.mul_(self._share).sub_(0.5 * self._n_latent)
+
+    def backward(self, d_points_KZB: Tensor) -> Tensor:
+        """See `Latent.backward`."""
+        from synthfactory.generators import _kernels
+
+        encoded, _, moved = self._arrays
+        share = np.float32(1.0 / self._n_rows)
+        _, d_encoded = self._outputs
+        _kernels.draw_backward(
+            encoded, moved, d_points_KZB.numpy(), self._low, self._high, share, d_encoded
+        )
+        return self._d_encoded
+
+
+class FusedLikelihood(Likelihood):
+    """`Likelihood` in compiled loops."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        logits_KWB: Tensor,
+        sigma_KM: Tensor,
+        d_sigma_KM: Tensor,
+        factor: float,
+    ) -> None:
+        super().__init__(layout, logits_KWB, sigma_KM, d_sigma_KM, factor)
+        self._loss_K = logits_KWB.new_zeros(len(logits_KWB))
+        self._starts, self._sizes = np.array(layout.starts), np.array(layout.sizes)
+        self._logits = logits_KWB.numpy()
+        self._sigmas = sigma_KM.numpy(), d_sigma_KM.numpy()
+        self._outputs = self._d_logits.numpy(), self._loss_K.numpy()
+
+    def learn(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """See `Likelihood.learn`."""
+        from synthfactory.generators import _kernels
+
+        scale = np.float32(self._scale)
+        d_logits, losses = self._outputs
+        sigma, d_sigma = self._sigmas
+        _kernels.learn_codes(
+            self._logits, batch.places.numpy(), self._starts, self._sizes, scale, d_logits, losses
+        )
+        scalars, present = batch.scalars_KMB.numpy(), batch.present_KMB.numpy()
+        counts = batch.counts_KM.numpy()
+        _kernels.learn_scalars(
+            self._logits, scalars, present, counts, sigma, scale, d_logits, d_sigma,
+            losses,
+        )  # fmt: skip
+        return self._loss_K.div_(self._n_rows), self._d_logits
 
 
 def softmax(logits: Tensor, out: Tensor) -> None:

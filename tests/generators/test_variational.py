@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import torch
 
+from synthfactory.generators import _kernels
 from synthfactory.generators.drawing import Batch, Batches, Deck
 from synthfactory.generators.features import Features
 from synthfactory.generators.layout import Layout
 from synthfactory.generators.representation import Rows
-from synthfactory.generators.variational import LOG_VARIANCE_RANGE, Latent, Likelihood
+from synthfactory.generators.variational import (
+    LOG_VARIANCE_RANGE,
+    FusedLatent,
+    FusedLikelihood,
+    Latent,
+    Likelihood,
+)
 
 CPU = torch.device("cpu")
 MEMBERS, N_ROWS = 3, 12
@@ -47,7 +57,8 @@ def _batches(layout: Layout, block: int = 1) -> tuple[Deck, Batches]:
     return deck, Batches(deck, layout, N_ROWS, list(range(layout.n_members)), block)
 
 
-def test_the_latent_point_equals_automatic_differentiation() -> None:
+@pytest.mark.parametrize("sort", [Latent, FusedLatent])
+def test_the_latent_point_equals_automatic_differentiation(sort: type[Latent]) -> None:
     n_latent = 5
     encoded = torch.randn(MEMBERS, 2 * n_latent, N_ROWS, generator=_stream(1))
     # Some beyond the range: there the gradient is 0.
@@ -62,7 +73,7 @@ def test_the_latent_point_equals_automatic_differentiation() -> None:
     expected = each.sum(dim=(1, 2)) / N_ROWS
     (expected.sum() + (points * d_points).sum()).backward()
     written = torch.empty_like(noise)
-    latent = Latent(place := torch.empty_like(encoded), written)
+    latent = sort(place := torch.empty_like(encoded), written)
     for _ in range(2):
         place.copy_(encoded)
         divergence = latent.draw(noise)
@@ -72,7 +83,8 @@ def test_the_latent_point_equals_automatic_differentiation() -> None:
     torch.testing.assert_close(d_encoded, leaf.grad, rtol=1e-4, atol=1e-4)
 
 
-def test_the_likelihood_equals_automatic_differentiation() -> None:
+@pytest.mark.parametrize("sort", [Likelihood, FusedLikelihood])
+def test_the_likelihood_equals_automatic_differentiation(sort: type[Likelihood]) -> None:
     layout, factor = _layout(), 2.0
     _, batches = _batches(layout)
     batches.prepare(0)
@@ -80,7 +92,7 @@ def test_the_likelihood_equals_automatic_differentiation() -> None:
     logits = torch.randn(MEMBERS, layout.width, N_ROWS, generator=_stream(1)) + layout.absences()
     sigma = 0.1 + torch.rand(MEMBERS, layout.n_numeric, generator=_stream(2))
     d_sigma = torch.full_like(sigma, 7.0)
-    likelihood = Likelihood(layout, place := torch.empty_like(logits), sigma, d_sigma, factor)
+    likelihood = sort(layout, place := torch.empty_like(logits), sigma, d_sigma, factor)
     for _ in range(2):
         place.copy_(logits)
         loss, d_logits = likelihood.learn(batch)
@@ -91,6 +103,58 @@ def test_the_likelihood_equals_automatic_differentiation() -> None:
         (factor * expected).backward()
         torch.testing.assert_close(d_logits[member], leaf.grad, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(d_sigma[member], own_sigma.grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("sort", [Likelihood, FusedLikelihood])
+def test_what_is_no_number_stays_none(sort: type[Likelihood]) -> None:
+    layout = _layout()
+    _, batches = _batches(layout)
+    batches.prepare(0)
+    sigma = torch.ones(MEMBERS, layout.n_numeric)
+    for row in (0, layout.starts[2] + 1):
+        logits = torch.zeros(MEMBERS, layout.width, N_ROWS)
+        logits[1, row, 5] = math.nan
+        learner = sort(layout, logits, sigma, torch.empty_like(sigma), 2.0)
+        loss, d_logits = learner.learn(batches[0])
+        present = row or bool(batches[0].present_KMB[1, 0, 5])
+        assert torch.isnan(d_logits[1, :, 5]).any() or not present
+        assert torch.isnan(loss).tolist() == [False, bool(present), False]
+
+
+@pytest.mark.parametrize("sort", [Latent, FusedLatent])
+@pytest.mark.parametrize("row", [0, 3])
+def test_a_point_that_is_no_number_is_told(sort: type[Latent], row: int) -> None:
+    encoded, points = torch.zeros(1, 4, N_ROWS), torch.zeros(1, 2, N_ROWS)
+    encoded[0, row, 7] = math.nan
+    divergence = sort(encoded, points).draw(torch.ones_like(points))
+    assert torch.isnan(divergence).all()
+    assert torch.isnan(points[0, :, 7]).any()
+
+
+def test_far_logits_have_a_finite_loss() -> None:
+    layout = _layout()
+    _, batches = _batches(layout)
+    batches.prepare(0)
+    sigma = torch.ones(MEMBERS, layout.n_numeric)
+    logits = 1e4 * torch.randn(MEMBERS, layout.width, N_ROWS, generator=_stream(1))
+    loss, d_logits = FusedLikelihood(layout, logits, sigma, torch.empty_like(sigma), 1.0).learn(
+        batches[0]
+    )
+    expected = _likelihood(layout, logits[0], sigma[0], batches[0], 0)
+    torch.testing.assert_close(loss[0], expected)
+    assert torch.isfinite(d_logits).all()
+
+
+def test_exponential_and_logarithm_are_exact_to_their_last_bits() -> None:
+    numbers = np.linspace(-86.0, 87.0, 20_001, dtype=np.float32)
+    exponentials = np.array([_kernels.exponential(number) for number in numbers], dtype=np.float64)
+    np.testing.assert_allclose(exponentials, np.exp(numbers.astype(np.float64)), rtol=2e-7)
+    positive = np.exp(numbers.astype(np.float64)).astype(np.float32)
+    logarithms = np.array([_kernels.logarithm(number) for number in positive], dtype=np.float64)
+    expected = np.log(positive.astype(np.float64))
+    np.testing.assert_allclose(logarithms, expected, rtol=3e-7, atol=3e-7)
+    assert _kernels.exponential(np.float32(0.0)) == 1.0
+    assert _kernels.logarithm(np.float32(1.0)) == 0.0
 
 
 def _likelihood(

@@ -1,6 +1,6 @@
 """The compiled inner loops of the multivariate measurements.
 
-They release Python's lock and start no threads of their own; see `evaluation._kernels`.
+See `synthfactory.compiling`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from synthfactory.compiling import compiled
 from synthfactory.evaluation._kernels import (
     TILE,
     add_differences,
     add_gaps,
-    compiled,
     count_differences,
     least_count,
 )
