@@ -553,7 +553,7 @@ def quality(options: argparse.Namespace) -> None:
         (name, model, arm, options.epochs or 30, seed)
         for name in options.tables
         for seed in range(options.seeds)
-        for model in OURS
+        for model in options.models
         for arm in options.arms
     ]
     waiting = [job for job in jobs if job not in known]

@@ -30,6 +30,13 @@ def table(tmp_path: Path) -> sf.Table:
     return as_table(mixed(600), tmp_path)
 
 
+@pytest.fixture
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps without the processor's compiled loops."""
+    for module in ("tvae", "features"):
+        monkeypatch.setattr(f"synthfactory.generators.{module}.fuses", lambda tensor: False)
+
+
 class Counter(Trainer):
     """Adds its learning rate at each step; its loss is what `losses_at` says."""
 
@@ -301,6 +308,25 @@ def test_a_wide_column_is_embedded(spec: NeuralGenerator, tmp_path: Path) -> Non
     assert model.sample(200, seed=1).n_rows == 200
 
 
+def test_compiled_loops_follow_the_plain_operations(
+    table: sf.Table, request: pytest.FixtureRequest
+) -> None:
+    tables, seeds = [table, table.take(np.arange(300))], [3, 4]
+    compiled = _trainer(SMALL_VAE, tables, seeds)
+    request.getfixturevalue("as_on_a_gpu")
+    plain = _trainer(SMALL_VAE, tables, seeds)
+    with using_threads(1):
+        for step in range(50):
+            for trainer in (compiled, plain):
+                trainer.prepare(step)
+                trainer.step(0)
+            if step == 0:
+                torch.testing.assert_close(compiled.losses, plain.losses, rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(compiled.losses, plain.losses, rtol=1e-3, atol=1e-3)
+    kinds = {type(trainer._latent).__name__ for trainer in (compiled, plain)}
+    assert kinds == {"FusedLatent", "Latent"}, "two ways are compared"
+
+
 def test_bf16_learns_what_float32_learns(tmp_path: Path) -> None:
     table = as_table(mixed(1_000), tmp_path)
     means = {}
@@ -332,6 +358,7 @@ class Waits(TorchDispatchMode):
 
 
 @BY_NAME
+@pytest.mark.usefixtures("as_on_a_gpu")
 def test_a_step_waits_for_no_number_and_draws_none(spec: NeuralGenerator, table: sf.Table) -> None:
     for tables in ([table], [table, table.take(np.arange(300))]):
         trainer = _trainer(spec, tables, list(range(len(tables))))
@@ -347,6 +374,7 @@ def test_a_step_waits_for_no_number_and_draws_none(spec: NeuralGenerator, table:
 
 
 @BY_NAME
+@pytest.mark.usefixtures("as_on_a_gpu")
 def test_a_recorded_block_is_replayed_as_if_it_were_made(
     spec: NeuralGenerator, table: sf.Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
