@@ -16,6 +16,7 @@ Every message says what was expected, what came, and what to do about it.
     ├── EvaluationError             a measurement that could not be made: exits with 1
     ├── StageError                  a stage of a run that failed, with its reason: exits with 1
     ├── ClusterError                workers that cannot be had, or that end at once: exits with 1
+    ├── PluginError                 another package's generator that does not work: exits with 1
     ├── Interrupted                 asked to stop before the end; the same command continues: 75
     └── ReleaseError                a release folder that cannot be read or written: exits with 2
 
@@ -81,6 +82,10 @@ class StageError(SynthfactoryError, RuntimeError):
 
 class ClusterError(SynthfactoryError, RuntimeError):
     """Workers cannot be had from the batch system, or end before they work."""
+
+
+class PluginError(SynthfactoryError, RuntimeError):
+    """A generator of another package cannot be imported, is ambiguous, or breaks the protocol."""
 
 
 class Interrupted(SynthfactoryError):

@@ -152,17 +152,17 @@ class Plan:
     software: Mapping[str, str]
 
     @classmethod
-    def of(cls, request: Request, schema: Schema, model: Mapping[str, str]) -> Plan:
-        """The plan of a request for rows of this schema, drawn from this model."""
+    def of(cls, request: Request, model: generators.Model, files: Mapping[str, str]) -> Plan:
+        """The plan of a request for rows of this model, whose files have these digests."""
         shards_per_part = request.shards_per_part or choose_shards_per_part(
             _divide(request.n_rows, request.rows_per_shard),
-            bits_per_row(schema) / 8 * request.rows_per_shard,
+            bits_per_row(model.schema) / 8 * request.rows_per_shard,
         )
         values = {**vars(request), "run": request.run.resolve()}
         return cls(
             request=Request(**{**values, "shards_per_part": shards_per_part}),
-            model=model,
-            software=software(),
+            model=files,
+            software=software(model),
         )
 
     @property
@@ -221,11 +221,12 @@ def choose_shards_per_part(n_shards: int, bytes_per_shard: float) -> int:
     return min(most, max(MIN_SHARDS, wanted))
 
 
-@functools.cache
-def software() -> dict[str, str]:
-    """Versions of what draws and writes rows; with others the bytes may differ."""
+def software(model: generators.Model) -> dict[str, str]:
+    """Versions of what draws and writes a model's rows; with others the bytes may differ."""
     names = ("synthfactory", "torch", "numpy", "pyarrow")
-    return {name: importlib.metadata.version(name) for name in names}
+    offer = generators.offer_of_model(model)
+    further = {} if offer is None else {offer.package: offer.version}
+    return {name: importlib.metadata.version(name) for name in names} | further
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -366,7 +367,7 @@ def generate(
         )
     files = artifacts.read_done(request.run / "fit")["files"]
     model = _load_model(request.run.resolve(), files[MODEL])
-    plan = Plan.of(request, model.schema, files)
+    plan = Plan.of(request, model, files)
     output = output.resolve()
     _claim(plan, output, model)
     records = _read_records(output)
@@ -450,7 +451,7 @@ def make_part(
 def _write_shards(plan: Plan, part: Part, path: Path, threads: int | None) -> tuple[int, int, str]:
     """Write a part's shards, a row group each; return its rows, its bytes and its SHA-256."""
     model = _load_model(plan.request.run, plan.model[MODEL])
-    _check_software(plan)
+    _check_software(plan, model)
     request = plan.request
     schema = model.sample(0, seed=0).data.schema.remove_metadata()
     rows = 0
@@ -472,6 +473,9 @@ def _write_shards(plan: Plan, part: Part, path: Path, threads: int | None) -> tu
                         threads=threads,
                         shortfall=request.shortfall,
                     )
+                generators.check_drawn(
+                    model, table, shard.n_rows, fewer=request.shortfall == "warn"
+                )
                 writer.write_table(
                     table.data.replace_schema_metadata(None).combine_chunks(),
                     row_group_size=request.rows_per_shard,
@@ -509,10 +513,10 @@ def _load_model(run: Path, digest: str) -> generators.Model:
     return generators.load_model(folder)
 
 
-def _check_software(plan: Plan) -> None:
-    if software() != plan.software:
+def _check_software(plan: Plan, model: generators.Model) -> None:
+    if software(model) != plan.software:
         raise StageError(
-            f"This worker runs {_in_line(software())}, but the request began with "
+            f"This worker runs {_in_line(software(model))}, but the request began with "
             f"{_in_line(plan.software)}, and its bytes could differ: give all workers one "
             "environment."
         )

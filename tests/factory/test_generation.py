@@ -44,7 +44,7 @@ def small(run: Path, **values: Any) -> Request:
 
 def plan_of(request: Request) -> Plan:
     model = generators.load_model(request.run / "fit" / "model")
-    return Plan.of(request, model.schema, artifacts.read_done(request.run / "fit")["files"])
+    return Plan.of(request, model, artifacts.read_done(request.run / "fit")["files"])
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
