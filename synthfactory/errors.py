@@ -100,11 +100,15 @@ class ReleaseError(SynthfactoryError, RuntimeError):
     exit_code = 2
 
 
-def expect_count(name: str, value: object, minimum: int, *, optional: bool = True) -> None:
+def expect_count(
+    name: str, value: object, minimum: int, *, maximum: int | None = None, optional: bool = True
+) -> None:
     """Check a whole number.
 
     Parameters
     ----------
+    minimum, maximum
+        The least and the greatest that will do.
     optional
         Whether None will do.
 
@@ -114,11 +118,11 @@ def expect_count(name: str, value: object, minimum: int, *, optional: bool = Tru
         With what was expected and what came.
     """
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+    whole = whole and (maximum is None or value <= maximum)  # type: ignore[operator]
     if not whole and not (optional and value is None):
         null = ", or null" if optional else ""
-        raise OrderError(
-            f"{name}: expected a whole number of at least {minimum}{null}, got {value!r}."
-        )
+        span = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+        raise OrderError(f"{name}: expected a whole number {span}{null}, got {value!r}.")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
