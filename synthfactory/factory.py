@@ -89,7 +89,6 @@ def fit(run: Run, work: Path, report: Reporter) -> None:
     )
     generators.check_fitted(model, run.order.generator, train)
     _save_fit(model, curve.reports, run.order, work)
-    generators.check_saved(model, work / "model", generators.load_model)
 
 
 def fit_together(runs: Sequence[Run], at_once: int | None, campaign: str = "") -> None:
@@ -163,6 +162,7 @@ def _save_fit(
     ensemble: int = 1,
 ) -> None:
     model.save(work / "model")
+    generators.check_saved(model, work / "model", generators.load_model)
     engine = generators.describe_engine(order.generator, order.device, order.threads)
     artifacts.write_json(
         work / "training.json", {"losses": losses, "ensemble": ensemble, "engine": engine}

@@ -232,13 +232,18 @@ def build(node: Mapping[str, Any], trusted: Sequence[str], where: str) -> Any:
     """
     values = dict(node)
     target = values.pop("_target_", None)
-    values.pop("_plugin_", None)
+    plugin = values.pop("_plugin_", None)
     if not isinstance(target, str):
         raise OrderError(f"{where}: expected a '_target_' that names a class, got {target!r}.")
     if where == "generator":
         for offer in plugins.offers(plugins.GENERATORS):
             if offer.target == target and offer.name in _names():
                 return _call(_offered(offer.name), target, values, where)
+        if plugin is not None:
+            raise OrderError(
+                f"The run's generator '{plugin['name']}' is of {plugin['package']} "
+                f"{plugin['version']}, and no installed package offers it: install that one."
+            )
     if not target.startswith(tuple(trusted)):
         raise OrderError(
             f"{where}: the target '{target}' is not trusted; expected one that begins with "

@@ -91,6 +91,21 @@ def test_the_order_names_package_and_version(installed: Install) -> None:
     assert "_plugin_" not in Order(dataset=order.dataset).to_dict()["generator"]
 
 
+def test_an_order_of_a_missing_package_says_what_to_install(
+    installed: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from synthfactory.cli.compose import order_of
+
+    order = Order(dataset=Dataset(path="package:adult"), generator=installed()()(cut=0.2))
+    document = {"order": order.to_dict(), "path": order.dataset.path}
+    assert order_of(document, ["synthfactory."]) == order
+    monkeypatch.undo()
+    with pytest.raises(
+        OrderError, match=r"'uniform' is of mylab-uniform 1\.0\.0, and no installed"
+    ):
+        order_of(document, ["synthfactory."])
+
+
 def test_a_kind_that_nobody_offers_says_what_to_install(
     installed: Install, table: sf.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
