@@ -28,7 +28,7 @@ from synthfactory.generators import NeuralGenerator
 from synthfactory.journal import Progress, read_events, read_progress, write_event
 from synthfactory.order import Order
 from synthfactory.run import Outcome, Run, plan_together
-from synthfactory.workers import Connect, Workers, leave
+from synthfactory.workers import Connect, Workers, in_words, leave
 
 if TYPE_CHECKING:
     from distributed import Future
@@ -267,7 +267,7 @@ class _Work:
             except SynthfactoryError as failure:
                 error = failure
         state = "interrupted" if isinstance(error, Interrupted) else "failed"
-        return self._end(run, state, _in_words(error), getattr(error, "exit_code", 1))
+        return self._end(run, state, in_words(error), getattr(error, "exit_code", 1))
 
     def _end(self, run: Run, state: str, why: str, code: int = 1) -> Outcome:
         outcome = Outcome(
@@ -465,14 +465,3 @@ def _leaving_when_asked(elastic: bool) -> Iterator[None]:
         if elastic:
             leave()
         raise
-
-
-def _in_words(error: BaseException) -> str:
-    if isinstance(error, SynthfactoryError):
-        return str(error)
-    if type(error).__name__ == "KilledWorker":
-        return (
-            "Its worker processes died again and again, most likely for lack of memory: use a "
-            "smaller table or batch, fewer workers (cluster.n_workers=1), or more memory."
-        )
-    return f"{type(error).__name__}: {error}"

@@ -16,6 +16,7 @@ Every message says what was expected, what came, and what to do about it.
     ├── EvaluationError             a measurement that could not be made: exits with 1
     ├── StageError                  a stage of a run that failed, with its reason: exits with 1
     ├── ClusterError                workers that cannot be had, or that end at once: exits with 1
+    ├── PluginError                 another package's generator that does not work: exits with 1
     ├── Interrupted                 asked to stop before the end; the same command continues: 75
     └── ReleaseError                a release folder that cannot be read or written: exits with 2
 
@@ -83,6 +84,10 @@ class ClusterError(SynthfactoryError, RuntimeError):
     """Workers cannot be had from the batch system, or end before they work."""
 
 
+class PluginError(SynthfactoryError, RuntimeError):
+    """A generator of another package cannot be imported, is ambiguous, or breaks the protocol."""
+
+
 class Interrupted(SynthfactoryError):
     """Work was asked to stop and did so where it can go on; 75 is EX_TEMPFAIL of sysexits.h."""
 
@@ -95,11 +100,15 @@ class ReleaseError(SynthfactoryError, RuntimeError):
     exit_code = 2
 
 
-def expect_count(name: str, value: object, minimum: int, *, optional: bool = True) -> None:
+def expect_count(
+    name: str, value: object, minimum: int, *, maximum: int | None = None, optional: bool = True
+) -> None:
     """Check a whole number.
 
     Parameters
     ----------
+    minimum, maximum
+        The least and the greatest that will do.
     optional
         Whether None will do.
 
@@ -109,11 +118,11 @@ def expect_count(name: str, value: object, minimum: int, *, optional: bool = Tru
         With what was expected and what came.
     """
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+    whole = whole and (maximum is None or value <= maximum)  # type: ignore[operator]
     if not whole and not (optional and value is None):
         null = ", or null" if optional else ""
-        raise OrderError(
-            f"{name}: expected a whole number of at least {minimum}{null}, got {value!r}."
-        )
+        span = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+        raise OrderError(f"{name}: expected a whole number {span}{null}, got {value!r}.")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

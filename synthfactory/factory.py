@@ -78,14 +78,16 @@ def fit(run: Run, work: Path, report: Reporter) -> None:
         curve({"step": progress.step, **progress.losses})
         report("fit", progress.step / progress.steps, progress.in_words)
 
+    train = run.load_parts().train
     model = run.order.generator.fit(
-        run.load_parts().train,
+        train,
         seed=seeds.derive(run.order.seed, "fit"),
         device=run.order.device,
         threads=run.order.threads,
         callback=listen,
         checkpoint=run.checkpoint,
     )
+    generators.check_fitted(model, run.order.generator, train)
     _save_fit(model, curve.reports, run.order, work)
 
 
@@ -160,6 +162,7 @@ def _save_fit(
     ensemble: int = 1,
 ) -> None:
     model.save(work / "model")
+    generators.check_saved(model, work / "model", generators.load_model)
     engine = generators.describe_engine(order.generator, order.device, order.threads)
     artifacts.write_json(
         work / "training.json", {"losses": losses, "ensemble": ensemble, "engine": engine}
@@ -172,13 +175,15 @@ def sample(run: Run, work: Path, report: Reporter) -> None:
     (work / "data").mkdir()
     for shard in run.shards:
         report("sample", shard.index / len(run.shards), shard.path)
-        model.sample(
+        rows = model.sample(
             shard.n_rows,
             seed=seeds.derive(run.order.seed, "sample"),
             shard=shard.index,
             first_row=shard.first_row,
             threads=run.order.threads,
-        ).write_parquet(work / shard.path)
+        )
+        generators.check_drawn(model, rows, shard.n_rows)
+        rows.write_parquet(work / shard.path)
     artifacts.write_json(work / "manifest.json", certification.build_manifest(work, model.schema))
 
 
@@ -329,6 +334,7 @@ def certify(run: Run, key: IssuerKey | Signers) -> Outcome:
         (work / attestations.FILE).write_bytes(b"".join(signed))
         certification.issue_certificate(work, key=signers, plan=run.plan, describe=describe)
 
+    _check_plugin(run)
     run.record_resources()
     if run.load_verdict().certified and not (run.folder / "release").is_dir():
         for role, its_key in ((GENERATOR, signers.generator), (EVALUATOR, signers.evaluator)):
@@ -378,6 +384,7 @@ def perform(stage: str, run: Run, campaign: str | None = None, shares: Sequence[
     attempt = ""
     try:
         attempt = _begin(run, stage, campaign or f"{os.getpid()}", run.checkpoint)
+        _check_plugin(run)
         report = Reporter(run.folder)
         report(stage)
         make = functools.partial(evaluate, shares=shares) if shares else STAGES[stage]
@@ -413,6 +420,29 @@ def perform(stage: str, run: Run, campaign: str | None = None, shares: Sequence[
             f"Stage '{stage}' of {run.folder.name} failed: {type(error).__name__}: {error}"
         ) from error
     return stage
+
+
+def _check_plugin(run: Run) -> None:
+    """Refuse to go on with another version of the package that offers the generator.
+
+    Raises
+    ------
+    StageError
+        With both versions.
+    """
+    noted, here = (
+        order["generator"].get("_plugin_")
+        for order in (run.read(journal.ORDER_FILE)["order"], run.order.to_dict())
+    )
+    if noted != here:
+        raise StageError(
+            f"The run began with the generator of {_in_words(noted)}, but this process has that of "
+            f"{_in_words(here)}: give all workers one environment, or begin a new run."
+        )
+
+
+def _in_words(plugin: Mapping[str, str] | None) -> str:
+    return "synthfactory" if plugin is None else f"{plugin['package']} {plugin['version']}"
 
 
 def _begin(run: Run, stage: str, campaign: str, checkpoint: Path) -> str:

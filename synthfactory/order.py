@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synthfactory.certification import Policy, load_policy
-from synthfactory.errors import OrderError
+from synthfactory.errors import OrderError, expect_count
 from synthfactory.evaluation import Evaluation
-from synthfactory.generators import CTGAN, Generator
+from synthfactory.generators import CTGAN, Generator, check_provided, offer_of
 from synthfactory.tables import Dataset, Split
 
 
@@ -60,11 +60,11 @@ class Order:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        _expect_integer("seed", self.seed, minimum=0, maximum=2**53 - 1)
-        _expect_integer("rows_per_shard", self.rows_per_shard, minimum=1_000)
-        _expect_integer("threads", self.threads, minimum=1)
-        if self.rows is not None:
-            _expect_integer("rows", self.rows, minimum=1)
+        expect_count("seed", self.seed, 0, maximum=2**53 - 1, optional=False)
+        expect_count("rows_per_shard", self.rows_per_shard, 1_000, optional=False)
+        expect_count("threads", self.threads, 1, optional=False)
+        expect_count("rows", self.rows, 1)
+        check_provided(self.generator)
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(self.device)):
             raise OrderError(
                 f"device: expected auto, cpu, cuda or cuda:<number>, got {self.device!r}."
@@ -76,14 +76,16 @@ class Order:
 
 
 def as_plain(value: Any) -> Any:
-    """Dataclasses as dictionaries with their ``_target_``, tuples as lists, no path of a table."""
+    """Dataclasses as dictionaries with their ``_target_``, tuples as lists, no path of a table.
+
+    A generator of another package has its ``_plugin_``, too: name, package and version.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         if isinstance(value, Policy):
             return value.to_dict()
         kind = type(value)
-        public = f"{'.'.join(kind.__module__.split('.')[:2])}.{kind.__qualname__}"
         skipped = {Dataset: {"path"}, Evaluation: {"population"}}.get(kind, set())
-        return {"_target_": public} | {
+        return _named(kind) | {
             item.name: as_plain(getattr(value, item.name))
             for item in dataclasses.fields(value)
             if item.name not in skipped
@@ -95,8 +97,12 @@ def as_plain(value: Any) -> Any:
     return value
 
 
-def _expect_integer(name: str, value: object, *, minimum: int, maximum: int | None = None) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or value < minimum or (maximum is not None and value > maximum):  # type: ignore[operator]
-        span = f"at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
-        raise OrderError(f"{name}: expected an integer {span}, got {value!r}.")
+def _named(kind: type) -> dict[str, Any]:
+    """Where a class is found again, and the package that offers it where it is not this one."""
+    room, *inner = kind.__module__.split(".")
+    if room == __package__:
+        return {"_target_": ".".join([room, *inner[:1], kind.__qualname__])}
+    offer = offer_of(kind) if issubclass(kind, Generator) else None
+    if offer is None:
+        return {"_target_": f"{kind.__module__}.{kind.__qualname__}"}
+    return {"_target_": offer.target, "_plugin_": offer.to_dict()}

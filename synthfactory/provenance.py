@@ -10,9 +10,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
+import inspect
 import platform
 import secrets
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from synthfactory import __version__, artifacts
+from synthfactory.generators import Generator, offer_of
 from synthfactory.journal import STAGES
 from synthfactory.release import public_order
 from synthfactory.run import Run
@@ -58,7 +61,7 @@ def gather(run: Run) -> Provenance:
     jobs = sorted({str(cost["job"]) for cost in costs if cost.get("job")})
     return Provenance(
         order=public_order(run.order.to_dict()),
-        dependencies=[*software(), *commitments(run)],
+        dependencies=[*_with_generator(software(), run.order.generator), *commitments(run)],
         invocation=f"slurm:{','.join(jobs)}" if jobs else LOCAL,
         started_on=started_on,
         finished_on=finished_on,
@@ -113,7 +116,7 @@ def commit(salt: str, digest: str) -> str:
 @functools.cache
 def software() -> tuple[dict[str, Any], ...]:
     """This package with the digest of its source, the interpreter, and every installed package."""
-    own: dict[str, str] = {"sha256": _source_digest()}
+    own: dict[str, str] = {"sha256": _source_digest(Path(__file__).parent)}
     if (revision := _git_commit()) is not None:
         own["gitCommit"] = revision
     installed = sorted(
@@ -126,17 +129,41 @@ def software() -> tuple[dict[str, Any], ...]:
     return (
         {"uri": f"pkg:pypi/synthfactory@{__version__}", "digest": own},
         {"uri": f"pkg:generic/python@{platform.python_version()}"},
-        *(
-            {"uri": f"pkg:pypi/{name.lower().replace('_', '-')}@{version}"}
-            for name, version in installed
-            if name != "synthfactory"
-        ),
+        *({"uri": _uri(name, version)} for name, version in installed if name != "synthfactory"),
     )
 
 
-def _source_digest() -> str:
-    """SHA-256 over the names and contents of the package's source files."""
-    root = Path(__file__).parent
+def _with_generator(
+    descriptors: Sequence[Mapping[str, Any]], generator: Generator
+) -> list[Mapping[str, Any]]:
+    """The software, with the digest of the package that offers the generator, where one does."""
+    offer = offer_of(type(generator))
+    if offer is None:
+        return list(descriptors)
+    uri = _uri(offer.package, offer.version)
+    found = {
+        "uri": uri,
+        "digest": {"sha256": _source_digest(_source(type(generator)))},
+        "annotations": {"generator": offer.name, "class": offer.target},
+    }
+    return [*(item for item in descriptors if item["uri"] != uri), found]
+
+
+def _source(found: type) -> Path:
+    """The folder of a class's top-level package, or its module's file."""
+    top = sys.modules[found.__module__.partition(".")[0]]
+    path = Path(inspect.getfile(top)) if top.__file__ else Path(next(iter(top.__path__)))
+    return path.parent if path.name == "__init__.py" else path
+
+
+def _uri(name: str, version: str) -> str:
+    return f"pkg:pypi/{name.lower().replace('_', '-')}@{version}"
+
+
+def _source_digest(root: Path) -> str:
+    """SHA-256 over the names and contents of a package's source files, or of one file."""
+    if root.is_file():
+        return hashlib.sha256(root.read_bytes()).hexdigest()
     total = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         total.update(path.relative_to(root).as_posix().encode() + b"\0")

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from synthfactory.errors import SynthfactoryError
+
 if TYPE_CHECKING:
     from distributed import Client
 
@@ -44,8 +46,24 @@ class Workers:
 
 LEAVE_S = 1.0
 
+DIED = (
+    "The worker processes died again and again, most likely for lack of memory: use fewer workers "
+    "(cluster.n_workers=1), more memory, or, of a run, a smaller table or batch; then repeat the "
+    "command."
+)
+
 # Called with (number of orders, threads per order).
 Connect = Callable[[int, int], AbstractContextManager[Workers]]
+
+
+def in_words(error: BaseException) -> str:
+    """Why a task failed, for who asked for it."""
+    if isinstance(error, SynthfactoryError):
+        return str(error)
+    # Dask's own class would have to be imported.
+    if type(error).__name__ == "KilledWorker":
+        return DIED
+    return f"{type(error).__name__}: {error}"
 
 
 def leave() -> None:

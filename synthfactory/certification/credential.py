@@ -236,6 +236,8 @@ def _subject(
         "generator": {
             "generatorName": report["generator"]["name"],
             "generatorLicence": report["generator"]["licence"],
+            "generatorPackage": report["generator"]["package"],
+            "generatorVersion": report["generator"]["version"],
         },
         "resources": certified_resources(resources),
         "software": f"synthfactory {__version__}",

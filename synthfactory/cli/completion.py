@@ -1,8 +1,8 @@
 """The verb `completion`: scripts for bash, zsh and fish that complete verbs, options and settings.
 
 A script is made once, from the grammar of the command line and the shipped YAML files, and holds
-all words.  So pressing Tab starts no Python; groups and options of one's own (``--config-dir``)
-are not in it.
+all words, generators of installed packages among them.  So pressing Tab starts no Python; groups
+and options of one's own (``--config-dir``) are not in it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from synthfactory import plugins
 from synthfactory.paths import conf_dir
 
 # Left out of the words: where a class is, and Hydra's own part.
@@ -67,7 +68,15 @@ def script(shell: str, parser: argparse.ArgumentParser, conf: Path | None = None
         "zsh": _zsh,
         "fish": _fish,
     }
-    return writers[shell](tuple(verbs(parser)), settings(conf or conf_dir()))
+    known = settings(conf or conf_dir())
+    # Any other name could be more than a word to a shell.
+    offered = {
+        offer.name
+        for offer in plugins.offers(plugins.GENERATORS)
+        if offer.name.isidentifier() and offer.name.isascii()
+    }
+    known["generator"] = tuple(sorted({*known["generator"], *offered}))
+    return writers[shell](tuple(verbs(parser)), known)
 
 
 def verbs(parser: argparse.ArgumentParser) -> Iterator[Verb]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra._internal.hydra import Hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -21,12 +22,13 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from synthfactory import artifacts
+from synthfactory import artifacts, plugins
 from synthfactory.certification import Policy
 from synthfactory.clusters import Cluster, Site
 from synthfactory.errors import OrderError, UserError, did_you_mean
+from synthfactory.generators import Generator, load_generator
 from synthfactory.journal import ORDER_FILE
-from synthfactory.order import Order
+from synthfactory.order import Order, as_plain
 from synthfactory.paths import conf_dir
 from synthfactory.run import Run
 
@@ -230,19 +232,67 @@ def build(node: Mapping[str, Any], trusted: Sequence[str], where: str) -> Any:
     """
     values = dict(node)
     target = values.pop("_target_", None)
+    plugin = values.pop("_plugin_", None)
     if not isinstance(target, str):
         raise OrderError(f"{where}: expected a '_target_' that names a class, got {target!r}.")
+    if where == "generator":
+        for offer in plugins.offers(plugins.GENERATORS):
+            if offer.target == target and offer.name in _names():
+                return _call(_offered(offer.name), target, values, where)
+        if plugin is not None:
+            raise OrderError(
+                f"The run's generator '{plugin['name']}' is of {plugin['package']} "
+                f"{plugin['version']}, and no installed package offers it: install that one."
+            )
     if not target.startswith(tuple(trusted)):
         raise OrderError(
             f"{where}: the target '{target}' is not trusted; expected one that begins with "
             f"{' or '.join(trusted)}. Add its prefix to 'trusted_targets' if you know the code."
         )
     try:
-        return get_class(target)(**values)
+        found = get_class(target)
+    except (TypeError, ValueError, ImportError) as error:
+        raise OrderError(f"{where}: cannot make {target}: {error}") from error
+    return _call(found, target, values, where)
+
+
+def _call(found: Callable[..., Any], target: str, values: Mapping[str, Any], where: str) -> Any:
+    try:
+        return found(**values)
     except UserError:
         raise
     except (TypeError, ValueError, ImportError) as error:
         raise OrderError(f"{where}: cannot make {target}: {error}") from error
+
+
+def _offered(name: str) -> type[Generator]:
+    """The class of a generator that an installed package offers."""
+    found = load_generator(name)
+    assert found is not None, "the name is one of an offer"
+    return found
+
+
+def _offer_generators(names: Collection[str]) -> None:
+    """Let Hydra know the generators of installed packages, as it knows those that have a file.
+
+    A file of the same name comes first.  Only the chosen ones are imported, for their fields.
+    """
+    for offer in plugins.offers(plugins.GENERATORS):
+        if offer.name not in _names():
+            continue
+        node: dict[str, Any] = {"_target_": offer.target}
+        if offer.name in names:
+            for item in dataclasses.fields(_offered(offer.name)):
+                node[item.name] = as_plain(_default(item))
+        ConfigStore.instance().store(
+            group="generator", name=offer.name, node=node, provider=offer.package
+        )
+
+
+def _default(item: dataclasses.Field[Any]) -> Any:
+    if item.default_factory is not dataclasses.MISSING:
+        return item.default_factory()
+    return "???" if item.default is dataclasses.MISSING else item.default
 
 
 def check(words: Sequence[str], config_dir: Path | None, *, sweep: bool = False) -> list[str]:
@@ -263,6 +313,7 @@ def check(words: Sequence[str], config_dir: Path | None, *, sweep: bool = False)
                 f"'{override.input_line}' names several values: add --multirun to make them all."
             )
         _check_option(override, folders)
+    _offer_generators(_chosen_generators(parsed, folders))
     _check_keys(parsed, config_dir)
     return overrides
 
@@ -288,10 +339,30 @@ def _check_option(override: Override, folders: Sequence[Path]) -> None:
     group = override.key_or_group
     if group not in GROUPS or override.is_delete():
         return
-    known = sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
+    known = sorted(_files(folders, group) | (_names() if group == "generator" else set()))
     for value in _values(override):
         if value is not None and str(value) not in known:
             raise OrderError(f"There is no {group} '{value}'{did_you_mean(str(value), known)}")
+
+
+def _files(folders: Sequence[Path], group: str) -> set[str]:
+    return {path.stem for folder in folders for path in (folder / group).glob("*.yaml")}
+
+
+def _names() -> set[str]:
+    offered = {offer.name for offer in plugins.offers(plugins.GENERATORS)}
+    return offered - {*plugins.shipped(plugins.GENERATORS)}
+
+
+def _chosen_generators(parsed: Sequence[Override], folders: Sequence[Path]) -> set[str]:
+    """The generators of other packages that the overrides choose."""
+    chosen = {
+        str(value)
+        for override in parsed
+        if override.key_or_group == "generator" and not override.is_delete()
+        for value in _values(override)
+    }
+    return chosen & _names() - _files(folders, "generator")
 
 
 def _values(override: Override) -> Iterator[Any]:

@@ -18,8 +18,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from synthfactory import __version__
+from synthfactory import __version__, plugins
 from synthfactory.cli.disks import Disk, look_at, memory_limit
+from synthfactory.errors import PluginError
 from synthfactory.paths import user_config_dir
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def examine(runs: Path, key: Path | None = None) -> list[Diagnosis]:
         _batch_system,
         lambda: _issuer_key(key),
         _extras,
+        _generators,
     )
     return [found for check in checks for found in check()]
 
@@ -444,4 +446,26 @@ def _extras() -> Iterator[Diagnosis]:
             level=lacks if missing else "ok",
             found=f"{'; '.join(missing) or 'installed'}: {gives}",
             remedy=f"pip install 'synthfactory[{extra}]'" if missing else "",
+        )
+
+
+def _generators() -> Iterator[Diagnosis]:
+    """Generators of other packages: whether each can be imported, and has its name alone."""
+    from synthfactory.generators import load_generator
+
+    offered = {offer.name: offer for offer in plugins.offers(plugins.GENERATORS)}
+    for name, offer in offered.items():
+        fault = ""
+        try:
+            if load_generator(name) is None:
+                fault = f"{offer.in_words} has the name of a shipped one, which stays in its place"
+        except PluginError as error:
+            fault = str(error)
+        yield Diagnosis(
+            check=f"generator {name}",
+            level="warning" if fault else "ok",
+            found=fault or f"of {offer.package} {offer.version}",
+            remedy="Repair or uninstall the package; other generators are not affected."
+            if fault
+            else "",
         )

@@ -8,16 +8,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from synthfactory.artifacts import write_atomic
-from synthfactory.clusters import settings
-from synthfactory.clusters.ranks import (
-    Rank,
-    describe_workers,
-    make_runner,
-    quiet_import,
-    session,
-)
+from synthfactory.clusters.ranks import Rank, take_part
 from synthfactory.clusters.sites import JobRequest, Site, allocation_request, lead_of
 from synthfactory.errors import ClusterError, OrderError, expect_count
 from synthfactory.journal import CAMPAIGNS
@@ -147,21 +141,23 @@ class Allocation:
         folder = runs / CAMPAIGNS / os.environ["SLURM_JOB_ID"]
         # A job that is queued again must not meet the address of its former life.
         life = f"{os.environ.get('SLURM_RESTART_COUNT', '0')}.{os.environ['SLURM_STEP_ID']}"
-        settings.apply()
-        with quiet_import():
-            from dask_jobqueue.slurm import SLURMRunner
         folder.mkdir(parents=True, exist_ok=True)
-        runner = make_runner(
-            SLURMRunner,
+        with take_part(
             rank,
+            _slurm_runner,
             models_per_gpu=self.models_per_gpu,
             memory_limit_gb=self.worker_memory_gb,
-            interface=site.resolve_interface(),
+            site=site,
             exchange=SharedFile(folder / f"ranks.{life}.json"),
             options={"scheduler_file": str(folder / f"scheduler.{life}.json")},
-        )
-        with session(runner, describe_workers(rank, self.models_per_gpu)) as connect:
+        ) as connect:
             yield connect
+
+
+def _slurm_runner() -> Any:
+    from dask_jobqueue.slurm import SLURMRunner
+
+    return SLURMRunner
 
 
 @dataclass(frozen=True)

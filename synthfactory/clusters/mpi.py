@@ -8,15 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthfactory.clusters import settings
-from synthfactory.clusters.ranks import (
-    SCHEDULER,
-    Rank,
-    describe_workers,
-    make_runner,
-    quiet_import,
-    session,
-)
+from synthfactory.clusters.ranks import SCHEDULER, Rank, take_part
 from synthfactory.clusters.sites import Site
 from synthfactory.errors import ClusterError, expect_count
 from synthfactory.workers import Connect
@@ -73,9 +65,6 @@ class MPI:
                 f"cluster=mpi needs mpi4py and an MPI library ({error}): install "
                 "synthfactory[mpi] and load the site's MPI, or use another cluster."
             ) from error
-        settings.apply()
-        with quiet_import():
-            from dask_jobqueue.runner import BaseRunner
         world = mpi.COMM_WORLD
         node = world.Split_type(mpi.COMM_TYPE_SHARED, key=world.rank)
         firsts = world.allgather(node.bcast(world.rank, root=0))
@@ -86,16 +75,21 @@ class MPI:
             n_nodes=len(set(firsts)),
             first_node=firsts[world.rank] == SCHEDULER,
         )
-        runner = make_runner(
-            BaseRunner,
+        with take_part(
             rank,
+            _base_runner,
             models_per_gpu=self.models_per_gpu,
             memory_limit_gb=self.worker_memory_gb,
-            interface=site.resolve_interface(),
+            site=site,
             exchange=Broadcast(world),
-        )
-        with session(runner, describe_workers(rank, self.models_per_gpu)) as connect:
+        ) as connect:
             yield connect
+
+
+def _base_runner() -> Any:
+    from dask_jobqueue.runner import BaseRunner
+
+    return BaseRunner
 
 
 @dataclass(frozen=True)

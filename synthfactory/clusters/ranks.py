@@ -12,15 +12,15 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from synthfactory import interruption
 from synthfactory.accounting.allocation import GPU_SHARE, VISIBLE
+from synthfactory.clusters import settings
 from synthfactory.clusters.gpus import visible_gpus
-from synthfactory.clusters.settings import tell_dashboard
-from synthfactory.clusters.sites import SERVICE_TASKS
+from synthfactory.clusters.sites import SERVICE_TASKS, Site
 from synthfactory.errors import ClusterError
 from synthfactory.workers import Connect, Workers
 
@@ -187,6 +187,44 @@ def quiet_import() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextlib.contextmanager
+def take_part(
+    rank: Rank,
+    load_base: Callable[[], type[Any]],
+    *,
+    models_per_gpu: int,
+    memory_limit_gb: float,
+    site: Site,
+    exchange: Exchange,
+    options: Mapping[str, Any] | None = None,
+) -> Iterator[Connect]:
+    """Take a rank's part; only the client comes back, with what gives its workers.
+
+    Parameters
+    ----------
+    load_base
+        Imports the `dask_jobqueue.runner.BaseRunner` of this kind of ranks.
+    site
+        Names the network interface to listen on.
+    models_per_gpu, memory_limit_gb, exchange, options
+        As for `make_runner`.
+    """
+    settings.apply()
+    with quiet_import():
+        base = load_base()
+    runner = make_runner(
+        base,
+        rank,
+        models_per_gpu=models_per_gpu,
+        memory_limit_gb=memory_limit_gb,
+        interface=site.resolve_interface(),
+        exchange=exchange,
+        options=options,
+    )
+    with session(runner, describe_workers(rank, models_per_gpu)) as connect:
+        yield connect
+
+
 def make_runner(
     base: type[Any],
     rank: Rank,
@@ -324,7 +362,7 @@ def session(runner: Any, rules: Mapping[str, Any]) -> Iterator[Connect]:
         from distributed import Client
 
         with Client(runner.scheduler_address, security=runner.security) as client:
-            tell_dashboard(client)
+            settings.tell_dashboard(client)
             yield Workers(client=client, **rules)
 
     with runner:

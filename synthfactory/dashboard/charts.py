@@ -42,11 +42,6 @@ class Mark:
     colour: int
     marker: int
 
-    @property
-    def path(self) -> str:
-        """The marker, around (0, 0)."""
-        return MARKERS[self.marker]
-
 
 def mark_of(label: str) -> Mark:
     """The mark of a generator, the same on every page, in every site and whatever is shown.
@@ -70,8 +65,8 @@ def mark_svg(label: str) -> Markup:
     mark = mark_of(label)
     return Markup(
         '<svg class="mark-icon" viewBox="-8 -8 16 16" aria-hidden="true">'
-        '<path class="mk g{}" d="{}"/></svg>'
-    ).format(mark.colour, mark.path)
+        '<use class="mk g{}" href="#mk{}"/></svg>'
+    ).format(mark.colour, mark.marker)
 
 
 def pareto_chart(
@@ -149,8 +144,7 @@ def heat_grid(
         x = left + width * (column + 0.5)
         mark = mark_of(label)
         body.append(
-            f'<path class="mk g{mark.colour}" transform="translate({coordinate(x)} 18)"'
-            f' d="{mark.path}"/>'
+            f'<use class="mk g{mark.colour}" href="#mk{mark.marker}" x="{coordinate(x)}" y="18"/>'
         )
         name, _, variant = label.partition(" (")
         body.append(text(x, 42, short(name, 15), "label", anchor="middle"))
@@ -316,16 +310,22 @@ def _bound_words(axis: Axis) -> str:
     return end if axis.better == "higher" else f"{end} (less is better)"
 
 
+def markers() -> Markup:
+    """The markers, once in a page: what is drawn refers to them."""
+    paths = "".join(f'<path id="mk{place}" d="{path}"/>' for place, path in enumerate(MARKERS))
+    return Markup(f'<svg class="hidden" width="0" height="0" aria-hidden="true">{paths}</svg>')
+
+
 def _point(label: str, x: float, y: float, *, big: bool, title: str) -> Markup:
     mark = mark_of(label)
     return Markup(
-        '<path class="mk g{}{}" transform="translate({} {})" d="{}"><title>{}</title></path>'
+        '<use class="mk g{}{}" href="#mk{}" x="{}" y="{}"><title>{}</title></use>'
     ).format(
         mark.colour,
         " on-front" if big else "",
+        mark.marker,
         coordinate(x),
         coordinate(y),
-        mark.path,
         f"{label} · {title}",
     )
 

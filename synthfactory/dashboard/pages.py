@@ -7,6 +7,7 @@ import hashlib
 import importlib.resources
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -25,7 +26,7 @@ from synthfactory.dashboard.boards import (
     overall,
 )
 from synthfactory.dashboard.records import LEAKAGE, Detail, Record
-from synthfactory.dashboard.survey import HEADLINES, Survey, title_of
+from synthfactory.dashboard.survey import HEADLINES, STATE_LOOKS, Survey, title_of
 from synthfactory.release import svg, words
 from synthfactory.release.costs import cost_view, duration
 
@@ -51,14 +52,12 @@ SCRIPTS: Mapping[str, tuple[str, ...]] = {
     "compare": ("runs",),
     "trend": ("runs",),
 }
-STATE_LOOKS = {
-    "certified": ("good", "check"),
-    "refused": ("bad", "cross"),
-    "failed": ("bad", "cross"),
-    "interrupted": ("unknown", "gap"),
-    "running": ("unknown", "gap"),
-}
 MAX_LISTED = 25
+# Rows of one page of a long list; the script shows all runs on each.
+ROWS_PER_PAGE = 100
+LISTS = ("runs", "certificates")
+# Pages of which there may be several.
+DIVIDED = (*LISTS, "pareto")
 MAX_STATIC_DATASETS = 12
 _LEAKAGE_METHOD = (
     "the attack with the largest (upper bound − baseline), among the privacy measurements in which"
@@ -81,17 +80,85 @@ def overview_pages(survey: Survey, compared: Sequence[Json], *, live: bool) -> d
     """
     views: dict[str, Callable[[], dict[str, Any]]] = {
         "index": lambda: overview_view(survey),
-        "runs": lambda: {"rows": [run_row(survey, record) for record in survey.records]},
         "leaderboard": lambda: {"boards": [board_view(survey, m) for m in _headlines(survey)]},
-        "pareto": lambda: pareto_view(survey),
         "heatmap": lambda: {"maps": [heat_view(survey, m) for m in _headlines(survey)]},
         "compare": lambda: {"comparison": compare_view(compared)},
         "trend": lambda: {"trends": trend_views(survey)},
-        "certificates": lambda: {"rows": certificate_rows(survey)},
         "datasets": lambda: {"datasets": dataset_views(survey)},
         "metrics": lambda: {"metrics": metric_views(survey)},
     }
-    return {f"{name}.html": _render(name, survey, view(), live) for name, view in views.items()}
+    pages = {f"{name}.html": _render(name, survey, view(), live) for name, view in views.items()}
+    lists = ((survey.records, run_row), (certified_records(survey), certificate_row))
+    for name, (found, write) in zip(LISTS, lists, strict=True):
+        for part in parts_of(name, found):
+            rows = [write(survey, record) for record in part.items]
+            pages[part.file] = _render(name, survey, {"rows": rows, "part": part}, live)
+    for number in range(1, max(1, len(survey.dataset_labels)) + 1):
+        view = pareto_view(survey, number)
+        pages[part_file("pareto", number)] = _render("pareto", survey, view, live)
+    return pages
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListPart:
+    """Some of a long list, on a page of its own.
+
+    Parameters
+    ----------
+    name
+        Of the list.
+    number, of
+        Which part, from 1, of how many.
+    n_items
+        In the whole list.
+    items
+        Of this part.
+    """
+
+    name: str
+    number: int
+    of: int
+    n_items: int
+    items: Sequence[Record]
+
+    @property
+    def file(self) -> str:
+        """Its page."""
+        return part_file(self.name, self.number)
+
+    @property
+    def first(self) -> int:
+        """The place of its first item in the list, from 1; 0 of an empty list."""
+        return min((self.number - 1) * ROWS_PER_PAGE + 1, self.n_items)
+
+    @property
+    def links(self) -> list[tuple[int, str]]:
+        """The pages of the list."""
+        return [(number, part_file(self.name, number)) for number in range(1, self.of + 1)]
+
+
+def part_file(name: str, number: int) -> str:
+    """The page of a part of a list.
+
+    >>> part_file("runs", 1), part_file("runs", 2)
+    ('runs.html', 'runs-2.html')
+    """
+    return f"{name}.html" if number == 1 else f"{name}-{number}.html"
+
+
+def parts_of(name: str, items: Sequence[Record]) -> list[ListPart]:
+    """A list in parts of `ROWS_PER_PAGE`; one empty part of an empty list."""
+    of = max(1, -(-len(items) // ROWS_PER_PAGE))
+    return [
+        ListPart(
+            name=name,
+            number=number + 1,
+            of=of,
+            n_items=len(items),
+            items=items[number * ROWS_PER_PAGE : (number + 1) * ROWS_PER_PAGE],
+        )
+        for number in range(of)
+    ]
 
 
 def run_page(detail: Detail, dataset: str) -> str:
@@ -224,34 +291,41 @@ def cell_view(cell: Cell, unit: str, better: str) -> dict[str, Any]:
     }
 
 
-def pareto_view(survey: Survey) -> dict[str, Any]:
-    """Fidelity against leakage on each table; other axes are the script's."""
+def pareto_view(survey: Survey, number: int) -> dict[str, Any]:
+    """Fidelity against leakage on one table; other axes are the script's.
+
+    Parameters
+    ----------
+    number
+        Of the table, from 1.
+    """
     x, y = AXIS_BY_KEY["leakage"], AXIS_BY_KEY["fidelity"]
-    views = []
-    for dataset in survey.dataset_labels[:MAX_STATIC_DATASETS]:
-        runs = survey.of_dataset(dataset)
-        front = front_of(runs, x, y)
-        placed = [run for run in runs if x.bound(run) is not None and y.bound(run) is not None]
-        by_name = {run.run: run for run in runs}
-        views.append(
+    labels = survey.dataset_labels
+    tables = [(at, part_file("pareto", at), label) for at, label in enumerate(labels, start=1)]
+    page = {"x": x, "y": y, "number": number, "tables": tables, "view": None}
+    if not labels:
+        return page
+    runs = survey.of_dataset(labels[number - 1])
+    front = front_of(runs, x, y)
+    placed = [run for run in runs if x.bound(run) is not None and y.bound(run) is not None]
+    by_name = {run.run: run for run in runs}
+    view = {
+        "dataset": labels[number - 1],
+        "chart": charts.pareto_chart(runs, front, x, y, labels=survey.generators),
+        "generators": sorted({survey.generators[run.run] for run in placed}),
+        "n": len(placed),
+        "missing": len(runs) - len(placed),
+        "front": [
             {
-                "dataset": dataset,
-                "chart": charts.pareto_chart(runs, front, x, y, labels=survey.generators),
-                "generators": sorted({survey.generators[run.run] for run in placed}),
-                "n": len(placed),
-                "missing": len(runs) - len(placed),
-                "front": [
-                    {
-                        "run": name,
-                        "generator": survey.generators[name],
-                        "x": words.measured(x.bound(by_name[name]), x.unit),
-                        "y": words.measured(y.bound(by_name[name]), y.unit),
-                    }
-                    for name in sorted(front, key=lambda name: x.bound(by_name[name]) or 0.0)
-                ],
+                "run": name,
+                "generator": survey.generators[name],
+                "x": words.measured(x.bound(by_name[name]), x.unit),
+                "y": words.measured(y.bound(by_name[name]), y.unit),
             }
-        )
-    return {"views": views, "x": x, "y": y, "more": len(survey.dataset_labels) > len(views)}
+            for name in sorted(front, key=lambda name: x.bound(by_name[name]) or 0.0)
+        ],
+    }
+    return {**page, "view": view}
 
 
 def heat_view(survey: Survey, metric: str) -> dict[str, Any]:
@@ -333,21 +407,28 @@ def trend_views(survey: Survey) -> list[dict[str, Any]]:
     return views
 
 
-def certificate_rows(survey: Survey) -> list[dict[str, Any]]:
-    """Every certificate, the newest first."""
+def certified_records(survey: Survey) -> list[Record]:
+    """The runs that have a certificate, the newest first."""
+
+    def newest(record: Record) -> tuple[str, str]:
+        assert record.certificate is not None
+        return record.certificate["from"], record.run
+
+    found = [record for record in survey.records if record.certificate is not None]
+    return sorted(found, key=newest, reverse=True)
+
+
+def certificate_row(survey: Survey, record: Record) -> dict[str, Any]:
+    """A certificate in their list."""
+    assert record.certificate is not None
     looks = {"valid": ("good", "check"), "revoked": ("bad", "cross"), "suspended": ("bad", "cross")}
-    rows = [
-        {
-            **record.certificate,
-            "run": record.run,
-            "dataset": survey.datasets[record.run],
-            "generator": survey.generators[record.run],
-            "look": looks.get(record.certificate["state"], ("unknown", "gap")),
-        }
-        for record in survey.records
-        if record.certificate is not None
-    ]
-    return sorted(rows, key=lambda row: (row["from"], row["run"]), reverse=True)
+    return {
+        **record.certificate,
+        "run": record.run,
+        "dataset": survey.datasets[record.run],
+        "generator": survey.generators[record.run],
+        "look": looks.get(record.certificate["state"], ("unknown", "gap")),
+    }
 
 
 def dataset_views(survey: Survey) -> list[dict[str, Any]]:
@@ -574,4 +655,5 @@ def _environment() -> Environment:
     environment.filters["plain"] = words.plain_text
     environment.filters["number"] = words.number
     environment.globals["mark"] = charts.mark_svg
+    environment.globals["markers"] = charts.markers
     return environment

@@ -214,9 +214,13 @@ def table_digest(folder: Path) -> str:
 def generator_name(order: Json) -> str:
     """The name of an order's generator, from its class: ``CTGAN`` is ``ctgan``.
 
+    One of another package is named as that package offers it.
+
     >>> generator_name({"generator": {"_target_": "synthfactory.generators.SDVGaussianCopula"}})
     'sdv_gaussian_copula'
     """
+    if "_plugin_" in order["generator"]:
+        return str(order["generator"]["_plugin_"]["name"])
     target = str(order["generator"]["_target_"]).rsplit(".", 1)[-1]
     return _NAMES.get(target, target.lower())
 

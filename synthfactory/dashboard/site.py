@@ -3,7 +3,7 @@
 ::
 
     <site>/
-      index.html, runs.html, leaderboard.html, ...   the pages over all runs
+      index.html, runs.html, runs-2.html, ...        the pages over all runs; long lists in parts
       runs/<run>/index.html, report.html, run.json, run.js
       data/runs.js, boards.js                        for the pages' script
       data/runs.csv, measurements.csv, runs.json     for anybody's own work
@@ -294,6 +294,10 @@ def _write_pages(runs: Path, site: Path, survey: Survey, *, live: bool) -> None:
     written = pages.overview_pages(survey, compared, live=live)
     for name, text in written.items():
         _write(site / name, text)
+    for name in pages.DIVIDED:
+        for path in site.glob(f"{name}-*.html"):
+            if path.name not in written:
+                path.unlink()
     if live:
         stamp = hashlib.sha256("".join(written.values()).encode("utf-8", "replace")).hexdigest()
         _write(data / "stamp.json", json.dumps({"stamp": stamp[:16]}))

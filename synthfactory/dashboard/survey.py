@@ -22,6 +22,14 @@ from synthfactory.release.words import words_of
 
 HEADLINES = tuple(axis.metric for axis in AXES if axis.metric is not None)
 LEAKAGE_TITLE = "Worst attack"
+# Colour and sign of a state.
+STATE_LOOKS = {
+    "certified": ("good", "check"),
+    "refused": ("bad", "cross"),
+    "failed": ("bad", "cross"),
+    "interrupted": ("unknown", "gap"),
+    "running": ("unknown", "gap"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

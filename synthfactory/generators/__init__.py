@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from synthfactory import plugins
 from synthfactory.errors import ReleaseError
 from synthfactory.generators.base import Callback as Callback
 from synthfactory.generators.base import Generator as Generator
@@ -23,6 +24,14 @@ from synthfactory.generators.neural import describe_engine as describe_engine
 from synthfactory.generators.neural import fit_ensemble as fit_ensemble
 from synthfactory.generators.neural import fit_tables as fit_tables
 from synthfactory.generators.neural import members_at_once as members_at_once
+from synthfactory.generators.provided import check_drawn as check_drawn
+from synthfactory.generators.provided import check_fitted as check_fitted
+from synthfactory.generators.provided import check_provided as check_provided
+from synthfactory.generators.provided import check_saved as check_saved
+from synthfactory.generators.provided import load_foreign, load_model_class
+from synthfactory.generators.provided import load_generator as load_generator
+from synthfactory.generators.provided import offer_of as offer_of
+from synthfactory.generators.provided import offer_of_model as offer_of_model
 from synthfactory.generators.store import load_document
 from synthfactory.generators.training import step_of as step_of
 from synthfactory.generators.tvae import TVAE as TVAE
@@ -41,18 +50,35 @@ _MODELS: dict[str, type[Model]] = {
 def load_model(path: str | Path) -> Model:
     """The model that `Model.save` wrote into the folder ``path``.
 
+    Its kind decides what loads it: a kind of this package, or one that an installed package offers
+    (`synthfactory.plugins`).  Nothing else that the folder says is imported or called.
+
     Raises
     ------
     ReleaseError
-        When the folder holds no model, or files that were changed.
+        When the folder holds no model, files that were changed, or a kind that nobody offers.
+    PluginError
+        When two packages claim the kind, or the one that offers it does not work.
     """
     folder = Path(path)
     document = load_document(folder)
-    if document["kind"] not in _MODELS:
-        raise ReleaseError(
-            f"{folder} holds a model of kind '{document['kind']}'; known: {', '.join(_MODELS)}."
-        )
+    kind = str(document["kind"])
+    if kind not in _MODELS:
+        foreign = load_model_class(kind)
+        if foreign is None:
+            raise ReleaseError(_nobody_offers(folder, kind, document.get("package")))
+        return load_foreign(foreign, folder, document)
     try:
-        return _MODELS[document["kind"]].load(folder, document)
+        return _MODELS[kind].load(folder, document)
     except (KeyError, TypeError) as error:
         raise ReleaseError(f"{folder / 'model.json'} is incomplete: {error}.") from error
+
+
+def _nobody_offers(folder: Path, kind: str, package: object) -> str:
+    """Why a model cannot be loaded, and what would help."""
+    installed = sorted({*_MODELS, *(offer.name for offer in plugins.offers(plugins.MODELS))})
+    told = f", {package} as the folder says" if isinstance(package, str) else ""
+    return (
+        f"{folder} holds a model of kind '{kind}'; installed kinds: {', '.join(installed)}. "
+        f"Install the package that provides it{told}."
+    )

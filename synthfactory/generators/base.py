@@ -15,7 +15,13 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from synthfactory.errors import OrderError, ShortfallWarning, TrainingError, did_you_mean
+from synthfactory.errors import (
+    OrderError,
+    ShortfallWarning,
+    TrainingError,
+    did_you_mean,
+    expect_count,
+)
 from synthfactory.markup import html_table
 from synthfactory.tables import Column, Schema, Table
 
@@ -297,17 +303,25 @@ def expect_number(
 ) -> None:
     """Check a hyperparameter.
 
+    Parameters
+    ----------
+    integer
+        Whether it must be a whole number, of at least ``minimum``.
+    above
+        Whether ``minimum`` itself is too small a number.
+
     Raises
     ------
     OrderError
         With what was expected and what came.
     """
-    kinds = (int,) if integer else (int, float)
-    fits = isinstance(value, kinds) and not isinstance(value, bool)
+    if integer:
+        expect_count(f"{owner}.{name}", value, int(minimum), optional=False)
+        return
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not fits or not minimum <= value < math.inf or (above and value == minimum):  # type: ignore[operator]
-        what = "a whole number" if integer else "a number"
         span = f"above {minimum}" if above else f"of at least {minimum}"
-        raise OrderError(f"{owner}.{name}: expected {what} {span}, got {value!r}.")
+        raise OrderError(f"{owner}.{name}: expected a number {span}, got {value!r}.")
 
 
 def expect_widths(owner: str, name: str, value: object) -> tuple[int, ...]:
@@ -348,8 +362,8 @@ def check_count(n_rows: int) -> None:
     OrderError
         With what was expected and what came.
     """
-    if not isinstance(n_rows, (int, np.integer)) or isinstance(n_rows, bool) or n_rows < 0:
-        raise OrderError(f"n_rows: expected a whole number of at least 0, got {n_rows!r}.")
+    plain = int(n_rows) if isinstance(n_rows, np.integer) else n_rows
+    expect_count("n_rows", plain, 0, optional=False)
 
 
 def check_shortfall(shortfall: str) -> None:

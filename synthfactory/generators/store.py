@@ -11,7 +11,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from synthfactory import __version__
+from synthfactory import __version__, plugins
 from synthfactory.artifacts import digest_bytes, write_atomic, write_json
 from synthfactory.errors import ReleaseError
 from synthfactory.generators.base import MODEL_FILE
@@ -28,8 +28,10 @@ def save_weights(path: Path, document: Mapping[str, Any], weights: Mapping[str, 
 
 
 def save_document(path: Path, document: Mapping[str, Any]) -> None:
-    """Write ``model.json`` with a digest of what it says."""
-    content = {"synthfactory": __version__, **document}
+    """Write ``model.json`` with a digest of what it says, and the package that offers its kind."""
+    offer = plugins.find(plugins.MODELS, str(document["kind"]))
+    package = {} if offer is None else {"package": f"{offer.package} {offer.version}"}
+    content = {"synthfactory": __version__, **package, **document}
     write_json(path / MODEL_FILE, {**content, "digest": _digest(content)})
 
 

@@ -98,7 +98,9 @@ def build_report(
             "order": public_order(ordered),
             "command": command_of(order),
             "split": dict(split),
-            "generator": describe_generator(order.generator),
+            "generator": describe_generator(
+                order.generator, ordered.get("generator", {}).get("_plugin_")
+            ),
             "findings": measured,
             "policy": {**order.policy.to_dict(), "digest": order.policy.digest},
             "verdict": decided,
@@ -159,10 +161,21 @@ def describe_dataset(dataset: Dataset, schema: Schema, split: Mapping[str, Any])
     }
 
 
-def describe_generator(generator: Generator) -> dict[str, Any]:
-    """The generator's name, licence, paper and hyperparameters."""
+def describe_generator(
+    generator: Generator, plugin: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The generator's name, licence, paper and hyperparameters, and whose it is.
+
+    Parameters
+    ----------
+    plugin
+        The package that offers it, where it is not this one.
+    """
+    mine = {"package": "synthfactory", "version": __version__}
     return {
         "name": generator.name,
+        "package": (plugin or mine)["package"],
+        "version": (plugin or mine)["version"],
         "licence": generator.licence,
         "paper": generator.reference,
         "parameters": _plain(generator.hyperparameters()),

@@ -146,11 +146,6 @@ def words_of(metric: str) -> Words:
     )
 
 
-def sentence_of(finding: Json) -> str:
-    """One plain sentence about a measurement, with its interval and its reference."""
-    return words_of(str(finding["id"])).sentence(finding)
-
-
 def _fixed(value: float, places: int) -> str:
     if abs(value) >= 1_000:
         return _digits(value)

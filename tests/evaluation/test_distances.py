@@ -12,7 +12,7 @@ import pytest
 
 from synthfactory.evaluation.evaluate import conclude, measure
 from synthfactory.evaluation.evidence import Evidence, take
-from synthfactory.evaluation.intervals import newcombe
+from synthfactory.evaluation.intervals import Interval, newcombe
 from synthfactory.evaluation.neighbours import Points
 from synthfactory.evaluation.privacy import authenticity, dcr, exact_match
 from synthfactory.tables import Column, Encoded, Schema, row_numbers
@@ -76,10 +76,15 @@ def test_shares_are_those_counted_by_hand() -> None:
     assert np.allclose(dcr.ratios(found.strangers), [0.7, 0.2 / 0.5, 0])
 
 
+def ratio_share(near: dcr.Near) -> Interval:
+    won = dcr.wins(dcr.ratios(near.members), dcr.ratios(near.strangers))
+    return dcr.share(won, near.real, 0.95)
+
+
 def test_ratio_of_a_copy_of_twins_is_a_copy() -> None:
     found = dcr.near(line(0.0), line(0.0, 0.0), line(0.2, 0.4), k=2, threads=1)
     assert dcr.ratios(found.members).tolist() == [0.0]
-    assert dcr.ratio_share(found, 0.95).estimate == 1.0
+    assert ratio_share(found).estimate == 1.0
 
 
 def test_pieces_give_the_same_as_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,9 +167,7 @@ def test_intervals_cover_one_half_when_nothing_leaks(world: str) -> None:
         rows = WORLDS[world](chance)
         members, strangers = normal_points(100, chance), normal_points(100, chance)
         near = dcr.near(rows, members, strangers, k=2, threads=1)
-        for place, found in enumerate(
-            (dcr.nearer_share(near, 0.95, 100), dcr.ratio_share(near, 0.95))
-        ):
+        for place, found in enumerate((dcr.nearer_share(near, 0.95, 100), ratio_share(near))):
             covered[place] += found.lcb <= 0.5 <= found.ucb
             alarms[place] += found.lcb > 0.5
     # Of 250 intervals that cover with 95 %, fewer than 228 do once in a thousand times.

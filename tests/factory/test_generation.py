@@ -44,7 +44,7 @@ def small(run: Path, **values: Any) -> Request:
 
 def plan_of(request: Request) -> Plan:
     model = generators.load_model(request.run / "fit" / "model")
-    return Plan.of(request, model.schema, artifacts.read_done(request.run / "fit")["files"])
+    return Plan.of(request, model, artifacts.read_done(request.run / "fit")["files"])
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
@@ -100,7 +100,7 @@ def test_threads_do_not_change_the_bytes(certified_run: Path, made: Path, tmp_pa
 def noting_loads(n_orders: int, threads: int) -> Iterator[Workers]:
     with Local(n_workers=3).connect(n_orders, threads) as workers:
         yield workers
-        loads = workers.client.run(lambda: generation._load_model.cache_info().misses)
+        loads = workers.client.run(lambda: generation.parts.load_model.cache_info().misses)
         assert len(loads) == 3
         assert max(loads.values()) == 1
 
@@ -219,7 +219,7 @@ def test_late_commit_of_other_bytes_is_refused(
 def test_part_that_was_cut_is_noticed(certified_run: Path, tmp_path: Path) -> None:
     _, path, _ = one_part(certified_run, tmp_path)
     path.write_bytes(path.read_bytes()[:-1])
-    generation._claim(plan_of(small(certified_run)), tmp_path,
+    generation.parts.claim(plan_of(small(certified_run)), tmp_path,
                       generators.load_model(certified_run / "fit" / "model"))  # fmt: skip
     with pytest.raises(StageError, match="was changed: expected"):
         generate(small(certified_run), tmp_path)
@@ -229,7 +229,7 @@ def test_model_that_changed_is_noticed(certified_run: Path, tmp_path: Path) -> N
     plan = plan_of(small(certified_run))
     other = Plan(
         request=plan.request,
-        model={**plan.model, generation.MODEL: "sha256:0"},
+        model={**plan.model, generation.plan.MODEL: "sha256:0"},
         software=plan.software,
     )
     with pytest.raises(StageError, match="not the one of the request"):

@@ -144,12 +144,12 @@ def check_logits(model: NeuralModel) -> None:
     n_rows = 20_000
     noise = torch.randn(spec.embedding_dim, n_rows, generator=torch_stream(0, "test"))
     pairs = torch.arange(n_rows) % max(1, own.n_levels)
-    features = exchange.Features(own, torch.device("cpu"))
+    features = exchange.exporting.Features(own, torch.device("cpu"))
     inputs = torch.zeros(spec.embedding_dim + features.n_conditions, n_rows)
     inputs[: spec.embedding_dim] = noise
     features.of_conditions(pairs.unsqueeze(0), inputs[spec.embedding_dim :].unsqueeze(0))
     one_hot = torch.nn.functional.one_hot(pairs, own.n_levels).float()
-    rows = exchange._their_rows(own, model.schema, {})
+    rows = exchange.theirs.their_rows(own, model.schema, {})
     with torch.no_grad():
         here = model.logits(inputs)
         there = theirs(torch.cat([noise.t(), one_hot], dim=1)).t()[rows]
@@ -330,7 +330,7 @@ def test_batches_are_normalised_as_in_training(their_gan: Any, tmp_path: Path) -
     # Their running statistics follow whatever is drawn: here one condition.
     their_draw(there, condition_column="rare", condition_value="extra")
     model = sf.from_ctgan(there)
-    found = exchange._columns(there._transformer)
+    found = exchange.importing._columns(there._transformer)
     np.random.seed(0)  # noqa: NPY002
     conditions = torch.from_numpy(there._data_sampler.sample_condvec(N_ROWS)[0])
     noise = torch.randn(N_ROWS, 8, generator=torch_stream(0, "test"))
@@ -359,10 +359,10 @@ def test_a_vae_of_theirs_becomes_ours() -> None:
     # Theirs takes the likeliest level; a distribution that both draw alike: the numbers' scalars.
     with torch.no_grad():
         noise = torch.randn(8, 200, generator=torch_stream(0, "test"))
-        rows = exchange._columns(theirs.transformer).rows
+        rows = exchange.importing._columns(theirs.transformer).rows
         there = theirs.decoder(noise.t())[0].t()[rows]
         assert torch.allclose(model.logits(noise), there, atol=1e-5)
-    shares = np.asarray(model.representation.level_counts[0]) / exchange.STATISTICS_ROWS
+    shares = np.asarray(model.representation.level_counts[0]) / exchange.theirs.STATISTICS_ROWS
     drawn = (
         ours.to_pandas()["rare"].value_counts(normalize=True).reindex(["extra", "usual"]).fillna(0)
     )

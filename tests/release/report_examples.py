@@ -228,6 +228,8 @@ def report(
         "split": {"rows": {"train": 29_306, "control": 9_768, "test": 9_768}},
         "generator": {
             "name": "ctgan",
+            "package": "synthfactory",
+            "version": "0.1.0",
             "licence": "Apache-2.0",
             "paper": "arXiv:1907.00503",
             "parameters": {"epochs": 60, "batch_size": 500, "generator_dims": [256, 256]},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
@@ -151,7 +152,7 @@ def test_the_policy_stands_in_the_report_once_with_its_digest() -> None:
 
 
 def test_what_is_not_a_number_becomes_null() -> None:
-    findings = Written(examples.certified()["findings"])
+    findings = Written(copy.deepcopy(examples.certified()["findings"]))
     findings.content["measurements"][0]["control"] = math.nan
     report = build(findings=findings)
     assert report["findings"]["measurements"][0]["control"] is None

@@ -71,6 +71,10 @@ def finding(metric: str, case: str, **changes: Any) -> Finding:
     } | changes
 
 
+def sentence_of(found: dict[str, Any]) -> str:
+    return words.words_of(found["id"]).sentence(found)
+
+
 def assert_reads_well(text: str) -> None:
     found = NONSENSE.search(text)
     assert found is None, f"{found[0]!r} in: {text}"
@@ -81,7 +85,7 @@ def assert_reads_well(text: str) -> None:
 @pytest.mark.parametrize("case", sorted(CASES))
 @pytest.mark.parametrize("metric", sorted(words.METRICS))
 def test_every_sentence_reads_well_with_every_number(metric: str, case: str) -> None:
-    assert_reads_well(words.sentence_of(finding(metric, case)))
+    assert_reads_well(sentence_of(finding(metric, case)))
 
 
 @pytest.mark.parametrize("missing", ["control", "baseline", "details", "lcb"])
@@ -94,7 +98,7 @@ def test_every_sentence_reads_well_without_something(metric: str, missing: str) 
         del said["details"]
     else:
         said[missing] = None
-    assert_reads_well(words.sentence_of(said))
+    assert_reads_well(sentence_of(said))
 
 
 @pytest.mark.parametrize("metric", sorted(words.METRICS))
@@ -184,12 +188,12 @@ def test_what_has_no_place_yet_is_shown_all_the_same() -> None:
     ],
 )
 def test_numbers_become_words(metric: str, case: str, expected: str) -> None:
-    assert words.sentence_of(finding(metric, case)) == expected
+    assert sentence_of(finding(metric, case)) == expected
 
 
 def test_the_one_rule_that_is_kept_is_no_plural() -> None:
     one = finding("fidelity.rules_kept", "typical", details={"rules": {"range": 1}})
-    assert "keep the one rule that" in words.sentence_of(one)
+    assert "keep the one rule that" in sentence_of(one)
 
 
 def test_a_p_value_is_never_zero() -> None:
@@ -212,7 +216,7 @@ def test_everything_about_real_findings_reads_well(
 ) -> None:
     report = request.getfixturevalue(name)
     for found in report["findings"]["measurements"]:
-        for text in (words.sentence_of(found), *words.groups(found), *notes_of(found)):
+        for text in (sentence_of(found), *words.groups(found), *notes_of(found)):
             assert_reads_well(text.replace("= True", "").replace("= False", ""))
         for table in tables_of(found):
             assert all(len(row) == len(table.head) for row in table.rows)

@@ -42,7 +42,7 @@
   }
   function tickText(value, unit) {
     if (value === null || value === undefined) return "–";
-    return isShare(unit || "") ? `${digits(100 * value)} %` : digits(value);
+    return isShare(unit || "") ? `${digits(100 * value)}\u00a0%` : digits(value);
   }
   function fixed(value, places) {
     if (Math.abs(value) >= 1000) return digits(value);
@@ -52,9 +52,17 @@
   function measured(value, unit) {
     if (value === null || value === undefined || !Number.isFinite(value)) return "–";
     if (!isShare(unit || "")) return fixed(value, 3);
-    return `${fixed(100 * value, Math.abs(value) >= 0.00995 || value === 0 ? 1 : 2)} %`;
+    return `${fixed(100 * value, Math.abs(value) >= 0.00995 || value === 0 ? 1 : 2)}\u00a0%`;
+  }
+  function duration(seconds) {
+    if (seconds < 60) return `${digits(seconds)} s`;
+    const whole = Math.round(seconds), minutes = Math.floor(whole / 60);
+    return minutes < 60 ? `${minutes} min ${whole % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
   }
   const span = (low, high, unit) => `${measured(low, unit)} to ${measured(high, unit)}`;
+
+  // As the server shows names: no control character and none that changes the direction of text.
+  const plain = (text) => text.replace(/(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}]/gu, "�");
 
   // State in the address -------------------------------------------------------------------------
 
@@ -190,7 +198,9 @@
   }
 
   function pareto() {
-    const dataset = chosen("dataset", D.datasets, D.datasets[0]);
+    // Each table has a page that reads without scripts; here they are choices.
+    for (const nav of document.querySelectorAll("nav.parts")) nav.remove();
+    const dataset = chosen("dataset", D.datasets, D.datasets[view.dataset.table]);
     const keys = D.axes.map((axis) => axis.key);
     const x = axisOf(chosen("x", keys, "leakage")), y = axisOf(chosen("y", keys, "fidelity"));
     offer("dataset", same(D.datasets), dataset);
@@ -369,7 +379,9 @@
   function runs() {
     const body = document.querySelector("#runs tbody");
     if (!runs.rows) {
-      runs.rows = [...body.rows];
+      // The server wrote some of the runs; here all are one list.
+      for (const nav of document.querySelectorAll("nav.parts")) nav.remove();
+      runs.rows = D.run.map((_, at) => runRow(at));
       runs.text = runs.rows.map((row) => row.textContent.toLowerCase());
       runs.picked = new Set();
       prepareRuns();
@@ -410,6 +422,15 @@
         D.versions[D.v[at]], D.at[at], ...metrics.flatMap((axis) => [0, 1, 2].map((end) => D[axis.key][end][at])),
         ...costs.map((axis) => D[axis.key][0][at])]),
     };
+  }
+  function runRow(at) {
+    const numbers = ["fidelity", "leakage", "utility"].map(axisOf).map((axis) => measured(bound(axis, at), axis.unit));
+    const took = D.wall_s[0][at], ended = D.at[at];
+    return el("tr", {}, el("th", { scope: "row" }, runLink(D.run[at])),
+      el("td", {}, el("span", { class: `st-${D.looks[D.s[at]]}` }, D.states[D.s[at]])),
+      el("td", {}, plain(D.datasets[D.d[at]])), el("td", {}, plain(D.generators[D.g[at]].label)),
+      [`${D.seed[at]}`, ...numbers, took ? duration(took) : "–"].map((text) => el("td", { class: "num" }, text)),
+      el("td", {}, ended === null ? "–" : new Date(1000 * ended).toISOString().slice(0, 16).replace("T", " ")));
   }
   function prepareRuns() {
     for (const th of document.querySelectorAll("#runs th[data-sort]")) {

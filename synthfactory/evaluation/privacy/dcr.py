@@ -175,11 +175,6 @@ def nearer_share(found: Near, confidence: float, n_each: int) -> Interval:
     return share(won, found.real, confidence, n_each)
 
 
-def ratio_share(found: Near, confidence: float) -> Interval:
-    """P(smaller distance ratio to members) + P(equal) / 2; ``k`` of at least 2."""
-    return share(wins(ratios(found.members), ratios(found.strangers)), found.real, confidence)
-
-
 def error(interval: Interval, confidence: float) -> float:
     """The standard error that an interval's width stands for."""
     return (interval.ucb - interval.lcb) / (2 * z_value(confidence))

@@ -152,11 +152,6 @@ def auc(positive: npt.NDArray[np.bool_], predicted: Floats, weights: Floats) -> 
     return np.where(pairs > 0, won / np.where(pairs > 0, pairs, 1.0), 0.5)
 
 
-def weighted_auc(positive: npt.NDArray[np.bool_], predicted: Floats, weights: Floats) -> float:
-    """`auc` for weights of **shape** (n,)."""
-    return float(auc(positive, predicted, weights[None])[0])
-
-
 def bounds(interval: Interval) -> dict[str, Any]:
     """An interval as JSON-able values."""
     return {"estimate": interval.estimate, "lcb": interval.lcb, "ucb": interval.ucb}
