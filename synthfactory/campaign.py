@@ -126,14 +126,11 @@ def run_campaign(
 
 
 def _marks(runs: Sequence[Run]) -> list[tuple[int, int]]:
-    """How far each run is: stages done, and when its checkpoint was written."""
+    """How far each run is: stages done, and when the last was written of what is not."""
     return [
         (
             sum(run.is_done(stage) for stage in factory.STAGES),
-            max(
-                path.stat().st_mtime_ns if path.exists() else 0
-                for path in (run.checkpoint, run.ensemble_checkpoint)
-            ),
+            max((path.stat().st_mtime_ns for path in run.unfinished), default=0),
         )
         for run in runs
     ]
@@ -364,6 +361,7 @@ def _clear_away(run: Run) -> None:
     The client's own files are left alone: the client of another campaign may be writing them.
     """
     run.forget_unfinished_fit()
+    run.forget_unfinished_evaluation()
     artifacts.sweep(run.folder, spared=("release", accounting.RESOURCES_FILE))
 
 

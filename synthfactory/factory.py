@@ -13,6 +13,7 @@ asked for again at no cost; and the rows of the confidential table are never wri
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -36,11 +37,25 @@ from synthfactory import (
 from synthfactory.certification import IssuerKey, Signers, attestations
 from synthfactory.certification.attestations import EVALUATOR, GENERATOR
 from synthfactory.errors import Interrupted, StageError, SynthfactoryError
-from synthfactory.evaluation import Evidence, ReportProgress, conclude, measure
+from synthfactory.evaluation import (
+    Evidence,
+    Shelf,
+    Standing,
+    conclude,
+    measure,
+    pieces_kept,
+    secret_of,
+)
 from synthfactory.journal import Curve, Reporter
 from synthfactory.order import Order
 from synthfactory.run import Outcome, Run, plan_together
 from synthfactory.tables import quality_report, split_report
+
+# Other versions of these may give other last digits, so what they made is not mixed.
+CALCULATES = (
+    "fairlearn", "numba", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "torch",
+    "xgboost", "xgboost-cpu",
+)  # fmt: skip
 
 
 def produce(order: Order, runs: Path, *, key: IssuerKey | Signers) -> Outcome:
@@ -127,7 +142,8 @@ def fit_together(runs: Sequence[Run], at_once: int | None, campaign: str = "") -
                 report("fit", progress.step / progress.steps, progress.in_words)
 
         kept = members[0].ensemble_checkpoint
-        attempts = [_begin(run, "fit", campaign, kept) for run in members]
+        step = generators.step_of(kept)
+        attempts = [_begin(run, "fit", campaign, step) for run in members]
         with accounting.measured() as cost:
             assert isinstance(first.generator, generators.NeuralGenerator)
             models = generators.fit_tables(
@@ -188,12 +204,12 @@ def evaluate(run: Run, work: Path, report: Reporter, shares: Sequence[Share] = (
     Where other processes made ``shares`` of the measurements, only what they say together is left
     to find; the findings are the same.
     """
-    evidence = gather_evidence(run)
-    results = {name: result for share in shares for name, result in share.results.items()}
+    course = _Course(report)
+    evidence = gather_evidence(run, course.within)
     suites = run.order.evaluation.suites
-    findings = conclude(
-        evidence, suites, results or measure(evidence, suites, progress=_listen(report))
-    )
+    made = {name: result for share in shares for name, result in share.results.items()}
+    results = made or measure(evidence, suites, progress=course, shelf=shelf_of(run, evidence))
+    findings = conclude(evidence, suites, results)
     artifacts.write_json(work / "findings.json", findings.to_dict())
 
 
@@ -216,18 +232,29 @@ def evaluate_share(run: Run, number: int, of: int) -> Share | None:
     if run.is_done("evaluate"):
         return None
     with accounting.measured() as cost:
+        course = _Course(Reporter(run.folder))
+        evidence = gather_evidence(run, course.within)
         results = measure(
-            gather_evidence(run),
+            evidence,
             run.order.evaluation.suites,
             number=number,
             of=of,
-            progress=_listen(Reporter(run.folder)),
+            progress=course,
+            shelf=shelf_of(run, evidence),
         )
         return Share(results, cost())
 
 
-def gather_evidence(run: Run) -> Evidence:
-    """The parts of the confidential table and the sampled rows, encoded."""
+def gather_evidence(run: Run, listen: shadowing.Listen | None = None) -> Evidence:
+    """The parts of the confidential table and the sampled rows, encoded.
+
+    Parameters
+    ----------
+    run
+        A run whose rows are sampled.
+    listen
+        Hears how far a fit of shadow models is.
+    """
     parts, order = run.load_parts(), run.order
     return order.evaluation.gather(
         train=parts.train,
@@ -238,7 +265,12 @@ def gather_evidence(run: Run) -> Evidence:
         threads=order.threads,
         attempts=run.plan.attempts,
         trainer=shadowing.ShadowTrainer(
-            order.generator, parts.train.schema, device=order.device, threads=order.threads
+            order.generator,
+            parts.train.schema,
+            device=order.device,
+            threads=order.threads,
+            folder=run.unfinished_evaluation,
+            listen=listen,
         ),
         model=shadowing.Shadow(
             generators.load_model(run.folder / "fit" / "model"), threads=order.threads
@@ -246,13 +278,54 @@ def gather_evidence(run: Run) -> Evidence:
     )
 
 
-def _listen(report: Reporter) -> ReportProgress:
-    def listen(fraction: float, detail: str) -> None:
-        report("evaluate", fraction, detail)
-        if interruption.asked():
-            raise Interrupted(f"The evaluation was asked to stop before {detail}.")
+def shelf_of(run: Run, evidence: Evidence) -> Shelf:
+    """Where a run's unfinished evaluation keeps results, by all that they depend on."""
+    order = run.order
+    key = {
+        "order": order.to_dict(),
+        "table": run.table_digest,
+        "population": order.evaluation.population_digest,
+        "seed": str(evidence.seed),
+        "attempts": evidence.attempts,
+        "model": artifacts.read_done(run.folder / "fit")["files"],
+        "synthetic": artifacts.read_done(run.folder / "sample")["files"],
+        "engine": generators.describe_engine(order.generator, order.device, order.threads),
+        "software": _versions(),
+        "synthfactory": __version__,
+    }
+    return Shelf(
+        run.unfinished_evaluation,
+        key=artifacts.digest_json(key),
+        secret=secret_of(evidence),
+        tell=functools.partial(journal.write_event, run.folder, stage="evaluate"),
+    )
 
-    return listen
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """What calculates, and its version."""
+    found = {item.name: item.version for item in importlib.metadata.distributions()}
+    return {name: found[name] for name in CALCULATES if name in found}
+
+
+class _Course:
+    """Tells how far an evaluation is; between two pieces it stops if it is asked to."""
+
+    def __init__(self, report: Reporter) -> None:
+        self._report = report
+        self._standing: Standing | None = None
+
+    def __call__(self, standing: Standing) -> None:
+        self._standing = standing
+        self._report("evaluate", standing.fraction, standing.in_words())
+        if interruption.asked():
+            raise Interrupted(f"The evaluation was asked to stop before {standing.in_words()}.")
+
+    def within(self, share: float, doing: str) -> None:
+        """Tell how far the piece itself is, and what it is doing."""
+        if self._standing is not None:
+            fraction = self._standing.fraction + share * self._standing.share
+            self._report("evaluate", fraction, self._standing.in_words(doing))
 
 
 def decide(run: Run, work: Path, report: Reporter) -> None:
@@ -377,7 +450,7 @@ def perform(stage: str, run: Run, campaign: str | None = None, shares: Sequence[
         return stage
     attempt = ""
     try:
-        attempt = _begin(run, stage, campaign or f"{os.getpid()}", run.checkpoint)
+        attempt = _begin(run, stage, campaign or f"{os.getpid()}", _reached(run, stage))
         report = Reporter(run.folder)
         report(stage)
         make = functools.partial(evaluate, shares=shares) if shares else STAGES[stage]
@@ -394,6 +467,8 @@ def perform(stage: str, run: Run, campaign: str | None = None, shares: Sequence[
         journal.clear_failure(run.folder)
         if stage == "fit":
             run.forget_unfinished_fit()
+        if stage == "evaluate":
+            run.forget_unfinished_evaluation()
     except Interrupted as error:
         if attempt:
             journal.write_event(
@@ -415,12 +490,21 @@ def perform(stage: str, run: Run, campaign: str | None = None, shares: Sequence[
     return stage
 
 
-def _begin(run: Run, stage: str, campaign: str, checkpoint: Path) -> str:
+def _reached(run: Run, stage: str) -> int:
+    """How far a stage is that was interrupted; a larger number is further."""
+    if stage == "fit":
+        return generators.step_of(run.checkpoint)
+    if stage == "evaluate":
+        kept = run.unfinished_evaluation
+        return pieces_kept(kept) + shadowing.steps_of(kept)
+    return 0
+
+
+def _begin(run: Run, stage: str, campaign: str, step: int) -> str:
     """Note the order and that a stage begins; returns the attempt's name."""
     if interruption.asked():
         raise Interrupted(f"Stage '{stage}' did not begin: the process was asked to stop.")
     run.record()
-    step = generators.step_of(checkpoint) if stage == "fit" else 0
     held = accounting.find_allocation()
     return journal.begin_attempt(
         run.folder,

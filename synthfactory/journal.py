@@ -108,7 +108,8 @@ def write_event(folder: Path, event: str, stage: str, **more: Any) -> None:
     folder
         The run's folder.
     event
-        ``queued``, ``started``, ``committed``, ``interrupted`` or ``failed``.
+        ``queued``, ``started``, ``committed``, ``interrupted`` or ``failed``; of an evaluation
+        also ``measured``, ``unkept`` and ``discarded``, each of one piece.
     stage
         Of which stage.
     more
@@ -158,7 +159,7 @@ def begin_attempt(folder: Path, stage: str, *, campaign: str, step: int, **more:
     campaign
         Names the campaign; another one tries afresh.
     step
-        The step from which a fit continues; 0 for stages without checkpoints.
+        How far the stage was before, such as the step of a fit; 0 from nothing.
     more
         Further values of the event.
 
