@@ -13,7 +13,6 @@ asked for again at no cost; and the rows of the confidential table are never wri
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -37,25 +36,12 @@ from synthfactory import (
 from synthfactory.certification import IssuerKey, Signers, attestations
 from synthfactory.certification.attestations import EVALUATOR, GENERATOR
 from synthfactory.errors import Interrupted, StageError, SynthfactoryError
-from synthfactory.evaluation import (
-    Evidence,
-    Shelf,
-    Standing,
-    conclude,
-    measure,
-    pieces_kept,
-    secret_of,
-)
+from synthfactory.evaluation import Evidence, conclude, measure
 from synthfactory.journal import Curve, Reporter
 from synthfactory.order import Order
 from synthfactory.run import Outcome, Run, plan_together
 from synthfactory.tables import quality_report, split_report
-
-# Other versions of these may give other last digits, so what they made is not mixed.
-CALCULATES = (
-    "fairlearn", "numba", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "torch",
-    "xgboost", "xgboost-cpu",
-)  # fmt: skip
+from synthfactory.unfinished import Course, reached, shelf_of
 
 
 def produce(order: Order, runs: Path, *, key: IssuerKey | Signers) -> Outcome:
@@ -204,7 +190,7 @@ def evaluate(run: Run, work: Path, report: Reporter, shares: Sequence[Share] = (
     Where other processes made ``shares`` of the measurements, only what they say together is left
     to find; the findings are the same.
     """
-    course = _Course(report)
+    course = Course(report)
     evidence = gather_evidence(run, course.within)
     suites = run.order.evaluation.suites
     made = {name: result for share in shares for name, result in share.results.items()}
@@ -215,7 +201,7 @@ def evaluate(run: Run, work: Path, report: Reporter, shares: Sequence[Share] = (
 
 @dataclass(frozen=True)
 class Share:
-    """What one process measured for others: results, kept in memory only, and their cost."""
+    """What one process measured for others, and its cost."""
 
     results: Mapping[tuple[str, str], Any]
     cost: Mapping[str, Any]
@@ -231,18 +217,25 @@ def evaluate_share(run: Run, number: int, of: int) -> Share | None:
     """
     if run.is_done("evaluate"):
         return None
-    with accounting.measured() as cost:
-        course = _Course(Reporter(run.folder))
-        evidence = gather_evidence(run, course.within)
-        results = measure(
-            evidence,
-            run.order.evaluation.suites,
-            number=number,
-            of=of,
-            progress=course,
-            shelf=shelf_of(run, evidence),
-        )
-        return Share(results, cost())
+    report = Reporter(run.folder)
+    course = Course(report)
+    try:
+        with report.beating(), accounting.measured() as cost:
+            evidence = gather_evidence(run, course.within)
+            results = measure(
+                evidence,
+                run.order.evaluation.suites,
+                number=number,
+                of=of,
+                progress=course,
+                shelf=shelf_of(run, evidence),
+            )
+            return Share(results, cost())
+    except Exception:
+        if not run.is_done("evaluate"):
+            raise
+        # Another campaign was first, and removed the folder in which this one kept its pieces.
+        return None
 
 
 def gather_evidence(run: Run, listen: shadowing.Listen | None = None) -> Evidence:
@@ -276,56 +269,6 @@ def gather_evidence(run: Run, listen: shadowing.Listen | None = None) -> Evidenc
             generators.load_model(run.folder / "fit" / "model"), threads=order.threads
         ),
     )
-
-
-def shelf_of(run: Run, evidence: Evidence) -> Shelf:
-    """Where a run's unfinished evaluation keeps results, by all that they depend on."""
-    order = run.order
-    key = {
-        "order": order.to_dict(),
-        "table": run.table_digest,
-        "population": order.evaluation.population_digest,
-        "seed": str(evidence.seed),
-        "attempts": evidence.attempts,
-        "model": artifacts.read_done(run.folder / "fit")["files"],
-        "synthetic": artifacts.read_done(run.folder / "sample")["files"],
-        "engine": generators.describe_engine(order.generator, order.device, order.threads),
-        "software": _versions(),
-        "synthfactory": __version__,
-    }
-    return Shelf(
-        run.unfinished_evaluation,
-        key=artifacts.digest_json(key),
-        secret=secret_of(evidence),
-        tell=functools.partial(journal.write_event, run.folder, stage="evaluate"),
-    )
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    """What calculates, and its version."""
-    found = {item.name: item.version for item in importlib.metadata.distributions()}
-    return {name: found[name] for name in CALCULATES if name in found}
-
-
-class _Course:
-    """Tells how far an evaluation is; between two pieces it stops if it is asked to."""
-
-    def __init__(self, report: Reporter) -> None:
-        self._report = report
-        self._standing: Standing | None = None
-
-    def __call__(self, standing: Standing) -> None:
-        self._standing = standing
-        self._report("evaluate", standing.fraction, standing.in_words())
-        if interruption.asked():
-            raise Interrupted(f"The evaluation was asked to stop before {standing.in_words()}.")
-
-    def within(self, share: float, doing: str) -> None:
-        """Tell how far the piece itself is, and what it is doing."""
-        if self._standing is not None:
-            fraction = self._standing.fraction + share * self._standing.share
-            self._report("evaluate", fraction, self._standing.in_words(doing))
 
 
 def decide(run: Run, work: Path, report: Reporter) -> None:
@@ -450,11 +393,11 @@ def perform(stage: str, run: Run, campaign: str | None = None, shares: Sequence[
         return stage
     attempt = ""
     try:
-        attempt = _begin(run, stage, campaign or f"{os.getpid()}", _reached(run, stage))
+        attempt = _begin(run, stage, campaign or f"{os.getpid()}", reached(run, stage))
         report = Reporter(run.folder)
         report(stage)
         make = functools.partial(evaluate, shares=shares) if shares else STAGES[stage]
-        with accounting.measured() as cost:
+        with report.beating(), accounting.measured() as cost:
             manifest = artifacts.commit(
                 run.folder / stage,
                 lambda work: make(run, work, report),
@@ -488,16 +431,6 @@ def perform(stage: str, run: Run, campaign: str | None = None, shares: Sequence[
             f"Stage '{stage}' of {run.folder.name} failed: {type(error).__name__}: {error}"
         ) from error
     return stage
-
-
-def _reached(run: Run, stage: str) -> int:
-    """How far a stage is that was interrupted; a larger number is further."""
-    if stage == "fit":
-        return generators.step_of(run.checkpoint)
-    if stage == "evaluate":
-        kept = run.unfinished_evaluation
-        return pieces_kept(kept) + shadowing.steps_of(kept)
-    return 0
 
 
 def _begin(run: Run, stage: str, campaign: str, step: int) -> str:
