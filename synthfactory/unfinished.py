@@ -42,7 +42,7 @@ class Course:
         self._standing = standing
         self._report("evaluate", standing.fraction, standing.in_words())
         if interruption.asked():
-            raise Interrupted(f"The evaluation was asked to stop before {standing.in_words()}.")
+            raise Interrupted(f"The evaluation was asked to stop before {standing.name}.")
 
     def within(self, share: float, doing: str) -> None:
         """Tell how much of the piece is done, from 0 to 1, and what it is doing."""

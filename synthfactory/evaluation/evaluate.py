@@ -102,12 +102,12 @@ class Standing:
 
         >>> standing = Standing(fraction=0.5, share=0.1, name="pairs", pieces=3, of_pieces=9)
         >>> standing.in_words(), standing.in_words("step 4 of 7")
-        ('pairs (3 of 9 pieces)', 'pairs: step 4 of 7 (3 of 9 pieces)')
+        ('3 of 9 pieces: pairs', '3 of 9 pieces: pairs, step 4 of 7')
         """
         counts = f"{self.pieces} of {self.of_pieces} pieces"
         if self.of_shadows:
             counts += f", {self.shadows} of {self.of_shadows} shadows"
-        return f"{self.name}{': ' if doing else ''}{doing} ({counts})"
+        return f"{counts}: {self.name}" + (f", {doing}" if doing else "")
 
 
 ReportProgress = Callable[[Standing], None]

@@ -15,11 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from people import LENIENT, make_people
 from stage_files import bytes_of
 
 import synthfactory as sf
 from synthfactory import artifacts, campaign, factory, history, interruption
-from synthfactory.certification import new_key
+from synthfactory.certification import Policy, new_key
 from synthfactory.errors import Interrupted, StageError
 from synthfactory.evaluation import Evaluation, Standing
 from synthfactory.journal import Reporter, read_events, read_progress
@@ -114,10 +115,6 @@ def test_run_certified_after_an_interruption_releases_nothing_of_it(
     certified_run: Path, people_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = artifacts.read_json(certified_run / "order.json")["order"]
-    from people import LENIENT
-
-    from synthfactory.certification import Policy
-
     same = replace(
         order(people_csv, Evaluation(max_rows=1_000, repeats=20)),
         generator=sf.TVAE(epochs=10),
@@ -227,7 +224,7 @@ def test_long_silence_is_no_death(tmp_path: Path) -> None:
 # Real processes.
 
 DEEP = (
-    "generator=tvae", "generator.epochs=80", "evaluation=deep", "evaluation.max_rows=500",
+    "generator=tvae", "generator.epochs=60", "evaluation=deep", "evaluation.max_rows=500",
     "evaluation.repeats=20", "evaluation.attacks=100", "evaluation.targets=100", "threads=1",
     "device=cpu",
 )  # fmt: skip
@@ -261,9 +258,9 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.slow
-def test_evaluation_killed_terminated_and_killed_ends_with_the_same_bytes(
-    people_csv: Path, tmp_path: Path
-) -> None:
+def test_evaluation_killed_terminated_and_killed_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    people_csv = tmp_path / "people.csv"
+    make_people(1_500).to_csv(people_csv, index=False)
     done = subprocess.run(
         command(people_csv, tmp_path / "whole"), capture_output=True, text=True, timeout=600
     )
@@ -285,11 +282,11 @@ def test_evaluation_killed_terminated_and_killed_ends_with_the_same_bytes(
 
     # Asked to stop while shadow models train.
     process = started(people_csv, runs)
-    wait_for("shadows that train", lambda: shown("shadows 1 to 4: step "), process)
+    wait_for("shadows that train", lambda: shown("shadows 1 to 4, step "), process)
     (run,) = runs.glob("*-*")
     status = read_run_status(run)
     assert status.state == "running"
-    assert "pieces, 0 of 16 shadows)" in status.stage
+    assert "pieces, 0 of 16 shadows: " in status.stage
     asked_s = time.monotonic()
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=120)
@@ -305,8 +302,8 @@ def test_evaluation_killed_terminated_and_killed_ends_with_the_same_bytes(
 
     # Killed while the second group of shadows trains; the first one went on from its checkpoint.
     process = started(people_csv, runs)
-    wait_for("the second group", lambda: shown("shadows 5 to 8: step "), process)
-    assert "4 of 16 shadows)" in read_run_status(run).stage
+    wait_for("the second group", lambda: shown("shadows 5 to 8, step "), process)
+    assert " 4 of 16 shadows: " in read_run_status(run).stage
     kill(process)
     assert pieces() == at_second + 1
 
