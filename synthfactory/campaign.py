@@ -130,10 +130,19 @@ def _marks(runs: Sequence[Run]) -> list[tuple[int, int]]:
     return [
         (
             sum(run.is_done(stage) for stage in factory.STAGES),
-            max((path.stat().st_mtime_ns for path in run.unfinished), default=0),
+            _last_kept_ns(run),
         )
         for run in runs
     ]
+
+
+def _last_kept_ns(run: Run) -> int:
+    latest = 0
+    # Another campaign may commit the stage and clear away meanwhile.
+    with contextlib.suppress(FileNotFoundError):
+        for path in run.unfinished:
+            latest = max(latest, path.stat().st_mtime_ns)
+    return latest
 
 
 def _never_began(run: Run, campaign: str) -> bool:

@@ -8,6 +8,7 @@ it holds JSON and plain arrays, and names classes of this package that only hold
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -101,14 +102,15 @@ class Shelf:
         path = self._path(piece)
         try:
             sealed = path.read_bytes()
+            nonce, rest = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
+            return (unpack(self._cipher.decrypt(nonce, rest, self._name(piece).encode())),)
         except FileNotFoundError:
             return None
-        nonce, rest = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
-        try:
-            return (unpack(self._cipher.decrypt(nonce, rest, self._name(piece).encode())),)
-        except (InvalidTag, ValueError) as error:
-            self.tell("discarded", piece=" ".join(piece), why=f"{type(error).__name__}: {error}")
-            path.unlink(missing_ok=True)
+        except (InvalidTag, OSError, ValueError) as error:
+            why = f"It cannot be used ({type(error).__name__}) and is made again."
+            self.tell("discarded", piece=" ".join(piece), why=why)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
             return None
 
     def _name(self, piece: tuple[str, str]) -> str:
