@@ -126,17 +126,23 @@ def run_campaign(
 
 
 def _marks(runs: Sequence[Run]) -> list[tuple[int, int]]:
-    """How far each run is: stages done, and when its checkpoint was written."""
+    """How far each run is: stages done, and when the last was written of what is not."""
     return [
         (
             sum(run.is_done(stage) for stage in factory.STAGES),
-            max(
-                path.stat().st_mtime_ns if path.exists() else 0
-                for path in (run.checkpoint, run.ensemble_checkpoint)
-            ),
+            _last_kept_ns(run),
         )
         for run in runs
     ]
+
+
+def _last_kept_ns(run: Run) -> int:
+    latest = 0
+    # Another campaign may commit the stage and clear away meanwhile.
+    with contextlib.suppress(FileNotFoundError):
+        for path in run.unfinished:
+            latest = max(latest, path.stat().st_mtime_ns)
+    return latest
 
 
 def _never_began(run: Run, campaign: str) -> bool:
@@ -364,6 +370,7 @@ def _clear_away(run: Run) -> None:
     The client's own files are left alone: the client of another campaign may be writing them.
     """
     run.forget_unfinished_fit()
+    run.forget_unfinished_evaluation()
     artifacts.sweep(run.folder, spared=("release", accounting.RESOURCES_FILE))
 
 

@@ -36,11 +36,12 @@ from synthfactory import (
 from synthfactory.certification import IssuerKey, Signers, attestations
 from synthfactory.certification.attestations import EVALUATOR, GENERATOR
 from synthfactory.errors import Interrupted, StageError, SynthfactoryError
-from synthfactory.evaluation import Evidence, ReportProgress, conclude, measure
+from synthfactory.evaluation import Evidence, conclude, measure
 from synthfactory.journal import Curve, Reporter
 from synthfactory.order import Order
 from synthfactory.run import Outcome, Run, plan_together
 from synthfactory.tables import quality_report, split_report
+from synthfactory.unfinished import Course, reached, shelf_of
 
 
 def produce(order: Order, runs: Path, *, key: IssuerKey | Signers) -> Outcome:
@@ -129,7 +130,8 @@ def fit_together(runs: Sequence[Run], at_once: int | None, campaign: str = "") -
                 report("fit", progress.step / progress.steps, progress.in_words)
 
         kept = members[0].ensemble_checkpoint
-        attempts = [_begin(run, "fit", campaign, kept) for run in members]
+        step = generators.step_of(kept)
+        attempts = [_begin(run, "fit", campaign, step) for run in members]
         with accounting.measured() as cost:
             assert isinstance(first.generator, generators.NeuralGenerator)
             models = generators.fit_tables(
@@ -193,18 +195,18 @@ def evaluate(run: Run, work: Path, report: Reporter, shares: Sequence[Share] = (
     Where other processes made ``shares`` of the measurements, only what they say together is left
     to find; the findings are the same.
     """
-    evidence = gather_evidence(run)
-    results = {name: result for share in shares for name, result in share.results.items()}
+    course = Course(report)
+    evidence = gather_evidence(run, course.within)
     suites = run.order.evaluation.suites
-    findings = conclude(
-        evidence, suites, results or measure(evidence, suites, progress=_listen(report))
-    )
+    made = {name: result for share in shares for name, result in share.results.items()}
+    results = made or measure(evidence, suites, progress=course, shelf=shelf_of(run, evidence))
+    findings = conclude(evidence, suites, results)
     artifacts.write_json(work / "findings.json", findings.to_dict())
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one process measured for others: results, kept in memory only, and their cost."""
+    """What one process measured for others, and its cost."""
 
     results: Mapping[tuple[str, str], Any]
     cost: Mapping[str, Any]
@@ -220,19 +222,37 @@ def evaluate_share(run: Run, number: int, of: int) -> Share | None:
     """
     if run.is_done("evaluate"):
         return None
-    with accounting.measured() as cost:
-        results = measure(
-            gather_evidence(run),
-            run.order.evaluation.suites,
-            number=number,
-            of=of,
-            progress=_listen(Reporter(run.folder)),
-        )
-        return Share(results, cost())
+    report = Reporter(run.folder)
+    course = Course(report)
+    try:
+        with report.beating(), accounting.measured() as cost:
+            evidence = gather_evidence(run, course.within)
+            results = measure(
+                evidence,
+                run.order.evaluation.suites,
+                number=number,
+                of=of,
+                progress=course,
+                shelf=shelf_of(run, evidence),
+            )
+            return Share(results, cost())
+    except Exception:
+        if not run.is_done("evaluate"):
+            raise
+        # Another campaign was first, and removed the folder in which this one kept its pieces.
+        return None
 
 
-def gather_evidence(run: Run) -> Evidence:
-    """The parts of the confidential table and the sampled rows, encoded."""
+def gather_evidence(run: Run, listen: shadowing.Listen | None = None) -> Evidence:
+    """The parts of the confidential table and the sampled rows, encoded.
+
+    Parameters
+    ----------
+    run
+        A run whose rows are sampled.
+    listen
+        Hears how far a fit of shadow models is.
+    """
     parts, order = run.load_parts(), run.order
     return order.evaluation.gather(
         train=parts.train,
@@ -243,21 +263,17 @@ def gather_evidence(run: Run) -> Evidence:
         threads=order.threads,
         attempts=run.plan.attempts,
         trainer=shadowing.ShadowTrainer(
-            order.generator, parts.train.schema, device=order.device, threads=order.threads
+            order.generator,
+            parts.train.schema,
+            device=order.device,
+            threads=order.threads,
+            folder=run.unfinished_evaluation,
+            listen=listen,
         ),
         model=shadowing.Shadow(
             generators.load_model(run.folder / "fit" / "model"), threads=order.threads
         ),
     )
-
-
-def _listen(report: Reporter) -> ReportProgress:
-    def listen(fraction: float, detail: str) -> None:
-        report("evaluate", fraction, detail)
-        if interruption.asked():
-            raise Interrupted(f"The evaluation was asked to stop before {detail}.")
-
-    return listen
 
 
 def decide(run: Run, work: Path, report: Reporter) -> None:
@@ -383,12 +399,12 @@ def perform(stage: str, run: Run, campaign: str | None = None, shares: Sequence[
         return stage
     attempt = ""
     try:
-        attempt = _begin(run, stage, campaign or f"{os.getpid()}", run.checkpoint)
+        attempt = _begin(run, stage, campaign or f"{os.getpid()}", reached(run, stage))
         _check_plugin(run)
         report = Reporter(run.folder)
         report(stage)
         make = functools.partial(evaluate, shares=shares) if shares else STAGES[stage]
-        with accounting.measured() as cost:
+        with report.beating(), accounting.measured() as cost:
             manifest = artifacts.commit(
                 run.folder / stage,
                 lambda work: make(run, work, report),
@@ -401,6 +417,8 @@ def perform(stage: str, run: Run, campaign: str | None = None, shares: Sequence[
         journal.clear_failure(run.folder)
         if stage == "fit":
             run.forget_unfinished_fit()
+        if stage == "evaluate":
+            run.forget_unfinished_evaluation()
     except Interrupted as error:
         if attempt:
             journal.write_event(
@@ -445,12 +463,11 @@ def _in_words(plugin: Mapping[str, str] | None) -> str:
     return "synthfactory" if plugin is None else f"{plugin['package']} {plugin['version']}"
 
 
-def _begin(run: Run, stage: str, campaign: str, checkpoint: Path) -> str:
+def _begin(run: Run, stage: str, campaign: str, step: int) -> str:
     """Note the order and that a stage begins; returns the attempt's name."""
     if interruption.asked():
         raise Interrupted(f"Stage '{stage}' did not begin: the process was asked to stop.")
     run.record()
-    step = generators.step_of(checkpoint) if stage == "fit" else 0
     held = accounting.find_allocation()
     return journal.begin_attempt(
         run.folder,

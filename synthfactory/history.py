@@ -234,13 +234,23 @@ def expect(run_folder: Path, order: Mapping[str, Any], table: str) -> Expectatio
     Notes
     -----
     What past runs took elsewhere, on other nodes or with more neighbours, is counted too: the
-    files do not say how fast a machine was.
+    files do not say how fast a machine was.  A stage that went on after an interruption is not
+    counted: its seconds are those of its last attempt alone.
     """
     like: list[dict[str, float]] = []
     near: list[dict[str, float]] = []
     for other in _beside(run_folder, order):
         document = artifacts.read_json(other / ORDER_FILE)
-        costs = {stage: cost["wall_s"] for stage in STAGES if (cost := _cost(other / stage))}
+        continued = {
+            event["stage"]
+            for event in read_events(other)
+            if event["event"] == "started" and event.get("step")
+        }
+        costs = {
+            stage: cost["wall_s"]
+            for stage in STAGES
+            if stage not in continued and (cost := _cost(other / stage))
+        }
         same = document.get("table") == table and _core(document["order"]) == _core(order)
         (like if same else near).append(costs)
     for found, alike in ((like, True), (near, False)):

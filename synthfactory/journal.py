@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import os
 import platform
+import threading
 import time
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,23 +64,41 @@ class Reporter:
     def __init__(self, folder: Path) -> None:
         self._path = folder / PROGRESS_FILE
         self._last_s = 0.0
+        self._told: dict[str, Any] = {}
 
     def __call__(self, stage: str, fraction: float = 0.0, detail: str = "") -> None:
-        now_s = time.monotonic()
-        if 0.0 < fraction < 1.0 and now_s - self._last_s < _WRITE_EVERY_S:
+        self._told = {"stage": stage, "fraction": fraction, "detail": detail}
+        if 0.0 < fraction < 1.0 and time.monotonic() - self._last_s < _WRITE_EVERY_S:
             return
-        self._last_s = now_s
-        artifacts.write_json(
-            self._path,
-            {
-                "stage": stage,
-                "fraction": fraction,
-                "detail": detail,
-                "written_at": time.time(),
-                "host": platform.node(),
-                "pid": os.getpid(),
-            },
-        )
+        self._write()
+
+    @contextmanager
+    def beating(self, every_s: float = STALE_AFTER_S / 3) -> Iterator[None]:
+        """Write again what was told last while the block tells nothing new for long.
+
+        Else a stage with a step of more than a minute would look as if nobody worked on it.
+        """
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(every_s):
+                if self._told and time.monotonic() - self._last_s >= every_s:
+                    # A full disk is found by the stage itself.
+                    with suppress(OSError):
+                        self._write()
+
+        heart = threading.Thread(target=beat, daemon=True)
+        heart.start()
+        try:
+            yield
+        finally:
+            over.set()
+            heart.join()
+
+    def _write(self) -> None:
+        self._last_s = time.monotonic()
+        place = {"written_at": time.time(), "host": platform.node(), "pid": os.getpid()}
+        artifacts.write_json(self._path, {**self._told, **place})
 
 
 class Curve:
@@ -108,7 +127,8 @@ def write_event(folder: Path, event: str, stage: str, **more: Any) -> None:
     folder
         The run's folder.
     event
-        ``queued``, ``started``, ``committed``, ``interrupted`` or ``failed``.
+        ``queued``, ``started``, ``committed``, ``interrupted`` or ``failed``; of an evaluation
+        also ``measured``, ``unkept`` and ``discarded``, each of one piece.
     stage
         Of which stage.
     more
@@ -158,7 +178,7 @@ def begin_attempt(folder: Path, stage: str, *, campaign: str, step: int, **more:
     campaign
         Names the campaign; another one tries afresh.
     step
-        The step from which a fit continues; 0 for stages without checkpoints.
+        How far the stage was before, such as the step of a fit; 0 from nothing.
     more
         Further values of the event.
 

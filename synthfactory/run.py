@@ -15,6 +15,7 @@
       release/        what may leave the house: only when certified
       progress.json, failure.json, events.jsonl
       fit.checkpoint.safetensors, fit.losses.jsonl (while a fit is unfinished)
+      evaluate.unfinished/ (while an evaluation is: sealed results, checkpoints of shadow models)
 
 Beside the runs, ``.ledger/`` says what was planned for each table before anything was trained.
 The five middle folders are stages: each is absent or whole, with a ``DONE.json`` that lists the
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 import platform
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,6 +213,22 @@ class Run:
         self.checkpoint.unlink(missing_ok=True)
         self.ensemble_checkpoint.unlink(missing_ok=True)
         (self.folder / CURVE_FILE).unlink(missing_ok=True)
+
+    @property
+    def unfinished_evaluation(self) -> Path:
+        """The folder of what an unfinished evaluation has made."""
+        return self.folder / "evaluate.unfinished"
+
+    def forget_unfinished_evaluation(self) -> None:
+        """Remove what an unfinished evaluation left: its findings are committed."""
+        shutil.rmtree(self.unfinished_evaluation, ignore_errors=True)
+
+    @property
+    def unfinished(self) -> tuple[Path, ...]:
+        """The files from which an unfinished stage goes on, those that are there."""
+        own = (self.checkpoint, self.ensemble_checkpoint)
+        kept = self.unfinished_evaluation.glob("[!.]*")
+        return tuple(path for path in (*own, *kept) if path.is_file())
 
     @property
     def shards(self) -> tuple[Shard, ...]:

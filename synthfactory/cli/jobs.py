@@ -161,6 +161,8 @@ def _in_words(event: dict[str, Any]) -> str:
     words = [at, event["event"], event["stage"] or "campaign", f"({where})"]
     if event.get("step"):
         words.append(f"from step {event['step']}")
+    if event.get("piece"):
+        words.append(event["piece"])
     if event.get("why"):
         words.append(f": {event['why']}")
     return " ".join(words)

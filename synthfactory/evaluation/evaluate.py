@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from synthfactory.evaluation.fidelity import (
     two_sample,
 )
 from synthfactory.evaluation.measurement import Findings
+from synthfactory.evaluation.pieces import Shelf
 from synthfactory.evaluation.privacy import (
     attribute_inference,
     authenticity,
@@ -68,7 +70,47 @@ SUITES: tuple[Suite, ...] = (
     utility.SUITE,
 )
 
-ReportProgress = Callable[[float, str], None]
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where an evaluation is when a piece begins.
+
+    Parameters
+    ----------
+    fraction
+        Of the work, from 0 to 1, that is done.
+    share
+        Of the work, that the piece is.
+    name
+        The piece's.
+    pieces, of_pieces
+        How many pieces are done, by all processes where results are kept, and of how many.
+    shadows, of_shadows
+        How many shadow models of these are trained, and of how many.
+    """
+
+    fraction: float
+    share: float
+    name: str
+    pieces: int
+    of_pieces: int
+    shadows: int = 0
+    of_shadows: int = 0
+
+    def in_words(self, doing: str = "") -> str:
+        """In a line, with what the piece is doing.
+
+        >>> standing = Standing(fraction=0.5, share=0.1, name="pairs", pieces=3, of_pieces=9)
+        >>> standing.in_words(), standing.in_words("step 4 of 7")
+        ('3 of 9 pieces: pairs', '3 of 9 pieces: pairs, step 4 of 7')
+        """
+        counts = f"{self.pieces} of {self.of_pieces} pieces"
+        if self.of_shadows:
+            counts += f", {self.shadows} of {self.of_shadows} shadows"
+        return f"{counts}: {self.name}" + (f", {doing}" if doing else "")
+
+
+ReportProgress = Callable[[Standing], None]
 
 LEAST = {"max_rows": 100, "repeats": 20, "attacks": 100, "shadows": 0, "targets": 100}
 MIN_SHADOWS = 16
@@ -230,7 +272,7 @@ class Evaluation:
         model
             The model that made the synthetic rows, for attacks that may look into it.
         progress
-            Called with the fraction done and what comes next.
+            Called with where the evaluation is, before every piece.
 
         Returns
         -------
@@ -257,7 +299,10 @@ class Unmeasured:
     why: str
 
 
-Results = Mapping[tuple[str, str], Any]
+Name = tuple[str, str]
+"""Of a piece: its suite's and its own."""
+
+Results = Mapping[Name, Any]
 
 
 def measure(
@@ -267,7 +312,8 @@ def measure(
     number: int = 0,
     of: int = 1,
     progress: ReportProgress | None = None,
-) -> dict[tuple[str, str], Any]:
+    shelf: Shelf | None = None,
+) -> dict[Name, Any]:
     """Make every ``of``-th piece of all suites, from ``number`` on.
 
     Parameters
@@ -280,7 +326,9 @@ def measure(
         Which share of the pieces; all by default.  Shares that workers made can be merged with
         ``|`` and give `conclude` the same as one pass.
     progress
-        Called with the fraction done and what comes next.
+        Called with where the evaluation is, before every piece.
+    shelf
+        Where results are kept as soon as they are made; those that are there are not made again.
 
     Returns
     -------
@@ -288,20 +336,67 @@ def measure(
         The result of each piece by (suite, piece); `Unmeasured` where an `EvaluationError` said
         that it cannot be made.  Any other error fails the run: it is never taken for low risk.
     """
-    pieces = [(suite, piece) for suite in suites for piece in suite.pieces(evidence)]
-    mine = pieces[number::of]
-    counts = Counter(suite.name for suite, _ in pieces)
-    weights = [suite.weight / counts[suite.name] for suite, _ in mine]
-    results: dict[tuple[str, str], Any] = {}
-    for place, (suite, piece) in enumerate(mine):
+    everything = {
+        (suite.name, piece): suite for suite in suites for piece in suite.pieces(evidence)
+    }
+    mine = list(everything)[number::of]
+    # Without a shelf nobody knows what others have made.
+    tally = _Tally(evidence, everything, mine if shelf is None else list(everything))
+    results: dict[Name, Any] = {}
+    for name in mine:
         if progress is not None:
-            named = suite.name if counts[suite.name] == 1 else f"{suite.name} {piece}"
-            progress(sum(weights[:place]) / sum(weights), named)
-        try:
-            results[suite.name, piece] = suite.work(evidence, piece)
-        except EvaluationError as error:
-            results[suite.name, piece] = Unmeasured(str(error))
+            progress(tally(name, set(results) if shelf is None else shelf.kept(everything)))
+        kept = None if shelf is None else shelf.read(name)
+        result = kept[0] if kept else _make(evidence, everything[name], name[1], shelf)
+        results[name] = result
     return results
+
+
+class _Tally:
+    """Where an evaluation is, from which of its pieces are done."""
+
+    def __init__(
+        self, evidence: Evidence, everything: Mapping[Name, Suite], counted: Sequence[Name]
+    ) -> None:
+        self._n_pieces = Counter(suite for suite, _ in everything)
+        suites = {name: everything[name] for name in counted}
+        weights = {name: suite.weight / self._n_pieces[name[0]] for name, suite in suites.items()}
+        total = sum(weights.values())
+        self._shares = {name: weight / total for name, weight in weights.items()}
+        self._trains = {name: suite.shadows(evidence, name[1]) for name, suite in suites.items()}
+
+    def __call__(self, name: Name, done: Set[Name]) -> Standing:
+        """Where it is when the piece of this name begins."""
+        return Standing(
+            # In the order of the pieces, so that it does not depend on a set's.
+            fraction=sum(share for key, share in self._shares.items() if key in done),
+            share=self._shares[name],
+            name=name[0] if self._n_pieces[name[0]] == 1 else " ".join(name),
+            pieces=len(done),
+            of_pieces=len(self._shares),
+            shadows=sum(self._trains[key] for key in done),
+            of_shadows=sum(self._trains.values()),
+        )
+
+
+def _make(evidence: Evidence, suite: Suite, piece: str, shelf: Shelf | None) -> Any:
+    """The result of a piece, kept where there is a shelf."""
+    began_s = time.monotonic()
+    try:
+        result: Any = suite.work(evidence, piece)
+    except EvaluationError as error:
+        result = Unmeasured(str(error))
+    if shelf is None:
+        return result
+    try:
+        result = shelf.keep((suite.name, piece), result)
+    except TypeError as error:
+        # The work is done; that it would have to be done again is no reason to lose it now.
+        shelf.tell("unkept", piece=f"{suite.name} {piece}", why=str(error))
+    else:
+        took_s = round(time.monotonic() - began_s, 3)
+        shelf.tell("measured", piece=f"{suite.name} {piece}", wall_s=took_s)
+    return result
 
 
 def conclude(evidence: Evidence, suites: Sequence[Suite], results: Results) -> Findings:

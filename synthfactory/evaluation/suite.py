@@ -43,6 +43,10 @@ def _one_piece(evidence: Evidence) -> Sequence[str]:
     return (WHOLE,)
 
 
+def _no_model(evidence: Evidence, piece: str) -> int:
+    return 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Suite:
     """Some measurements that are made together.
@@ -56,12 +60,14 @@ class Suite:
     pieces
         The names of its pieces, cheapest to say: from the evidence.
     work
-        Makes one piece; the result can be pickled.  Row-level results are fine: they stay in the
-        memory of workers and are never written.
+        Makes one piece; the result holds values alone (`pieces.pack`).  Row-level results are fine:
+        they stay in the memory of workers, and in the sealed files of an unfinished evaluation.
     conclude
         From the evidence and every piece's result, by name, to what was found.
     weight
         About how many seconds it takes on Adult, for progress.
+    shadows
+        How many shadow models a piece trains, for progress.
     """
 
     name: str
@@ -70,6 +76,7 @@ class Suite:
     work: Callable[[Evidence, str], Any]
     conclude: Callable[[Evidence, Mapping[str, Any]], Found]
     weight: float = 1.0
+    shadows: Callable[[Evidence, str], int] = _no_model
 
     @classmethod
     def of(

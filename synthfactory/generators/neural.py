@@ -35,7 +35,6 @@ from synthfactory.generators.precision import (
 from synthfactory.generators.representation import Representation, Rows
 from synthfactory.generators.training import (
     Checkpoint,
-    Course,
     Trainer,
     find_device,
     train,
@@ -116,6 +115,11 @@ class NeuralGenerator(Generator):
                 f"generator.batch_size: expected a multiple of ranks={self.ranks}, with at least "
                 f"{MIN_BATCH} rows for each, got {self.batch_size}; use {share * self.ranks}."
             )
+
+    @property
+    def trains_together(self) -> bool:
+        """Whether one step can train several models: all equally long, in one process."""
+        return self.patience == 0 and self.ranks == 1
 
     def steps(self, n_rows: int) -> int:
         """Steps of a fit on this many rows."""
@@ -343,7 +347,7 @@ def fit_tables(
     Parameters
     ----------
     checkpoint
-        As in `Generator.fit`; used where all members have the same number of steps.
+        As in `Generator.fit`; one file for all members.
 
     Raises
     ------
@@ -352,9 +356,16 @@ def fit_tables(
         ``ranks``.
     """
     _check_one_process(spec)
-    alone = {"device": device, "threads": threads}
     if len(tables) == 1:
-        return [spec.fit(tables[0], seed=seeds[0], callback=callback, **alone)]  # type: ignore[arg-type]
+        only = spec.fit(
+            tables[0],
+            seed=seeds[0],
+            device=device,
+            threads=threads,
+            callback=callback,
+            checkpoint=checkpoint,
+        )
+        return [only]
     for table in tables:
         check_learnable(table)
         if table.schema != tables[0].schema:
@@ -370,17 +381,17 @@ def fit_tables(
         member.encode(table, seed=seed)
         for member, table, seed in zip(representations, tables, seeds, strict=True)
     ]
-    models: dict[int, Any] = {}
     with using_threads(threads), using_precision(spec.precision, place):
         trainer = spec._trainer(representations, Deck(rows, place), seeds, place)
         steps = [spec.steps(len(part)) for part in rows]
-        kept = None
-        if checkpoint is not None and len(set(steps)) == 1:
-            kept = spec._checkpoint(checkpoint, tables, seeds, place, threads)
-        course = _train_members(trainer, steps, spec, callback, models, kept)
-    for member in course.failed:
-        models[member] = spec.fit(tables[member], seed=seeds[member], **alone)  # type: ignore[arg-type]
-    return [models[member] for member in range(len(tables))]
+        kept = spec._checkpoint(checkpoint, tables, seeds, place, threads)
+        models = _train_members(trainer, steps, spec, callback, kept)
+    return [
+        spec.fit(tables[member], seed=seeds[member], device=device, threads=threads)
+        if model is None
+        else model
+        for member, model in enumerate(models)
+    ]
 
 
 def _check_one_process(spec: NeuralGenerator) -> None:
@@ -396,25 +407,28 @@ def _train_members(
     steps: Sequence[int],
     spec: NeuralGenerator,
     callback: Callback | None,
-    models: dict[int, Any],
     checkpoint: Checkpoint | None,
-) -> Course:
-    """Train to the longest member's end; a shorter one is finished when its own is reached."""
+) -> list[Any]:
+    """Train to the longest member's end; a shorter one is what it was when its own was reached.
 
-    def finish(course: Course) -> None:
-        for member, own in enumerate(steps):
-            if member not in models and member not in course.failed and own <= course.step:
-                models[member] = trainer.finish(member)
-
+    Returns
+    -------
+    list of Model or None
+        None for a member whose loss was no number.
+    """
+    longest = max(steps)
+    ends: dict[int, dict[str, Tensor]] = {own: {} for own in steps if own < longest}
     course = train(
         trainer,
-        steps=max(steps),
+        steps=longest,
         max_minutes=spec.max_minutes,
         callback=callback,
         checkpoint=checkpoint,
-        stops=dict.fromkeys(steps, finish),
+        aside=ends,
     )
-    for member in range(len(steps)):
-        if member not in models and member not in course.failed:
-            models[member] = trainer.finish(member)
-    return course
+    last = {name: value.clone() for name, value in trainer.learnt.items()}
+    models = []
+    for member, own in enumerate(steps):
+        trainer.restore({**trainer.tensors, **(ends.get(own) or last)})
+        models.append(None if member in course.failed else trainer.finish(member))
+    return models

@@ -164,7 +164,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     judge: Callable[[], float] | None = None,
     patience: int = 0,
-    stops: Mapping[int, Callable[[Course], None]] | None = None,
+    aside: dict[int, dict[str, Tensor]] | None = None,
     peers: Peers = ALONE,
 ) -> Course:
     """Make steps until the planned number is reached, the time is up, or nothing improves.
@@ -185,8 +185,9 @@ def train(
         The score of what is learnt so far, on held-out rows; asked about 25 times.
     patience
         Stop after this many judgements without improvement, and go back to the best.
-    stops
-        What to do when a step is reached: a member of an ensemble may end before others.
+    aside
+        By step, what is learnt when that step is reached is put there: a member of an ensemble may
+        end before others.  A step that isn't reached keeps what it had.
     peers
         The ranks that train the same weights; each calls this function with equal arguments.  Rank
         0 reads the clock, judges, and writes the checkpoint.
@@ -203,7 +204,8 @@ def train(
     Interrupted
         When the process is asked to stop and there is a checkpoint, which was written then.
     """
-    course, best = _resume(trainer, checkpoint, peers)
+    aside = {} if aside is None else aside
+    course, best = _resume(trainer, checkpoint, aside, peers)
     if callback is not None:
         for report in course.reports:
             callback(Progress(**{**report, "steps": steps}))
@@ -222,7 +224,7 @@ def train(
     while course.step < steps:
         left = trainer.block - course.step % trainer.block
         count = min(left, steps - course.step, every - course.step % every)
-        count = min([count, *(stop - course.step for stop in stops or () if stop > course.step)])
+        count = min([count, *(stop - course.step for stop in aside if stop > course.step)])
         run(course.step, count)
         course.step += count
         course.since += count
@@ -248,8 +250,8 @@ def train(
                     dataclasses.replace(course, reports=list(course.reports)),
                     trainer.snapshot(),
                 )
-        if stops and course.step in stops:
-            stops[course.step](course)
+        if course.step in aside:
+            aside[course.step] = {name: value.clone() for name, value in trainer.learnt.items()}
         if judge is not None and patience and (course.step % check == 0 or ended):
             (score,) = peers.of_first(lambda: [judge()])
             if score > course.best_score:
@@ -258,7 +260,7 @@ def train(
             ended = ended or course.step - course.best_step >= patience * check
         if checkpoint and (due or asked) and not ended:
             began_s = time.monotonic()
-            _write(checkpoint, trainer, course, best, peers)
+            _write(checkpoint, trainer, course, best, aside, peers)
             written_s = time.monotonic()
             interval_s = checkpoint.interval_s(written_s - began_s)
             if asked:
@@ -423,7 +425,10 @@ def _give_up(losses: list[str], step: int) -> None:
 
 
 def _resume(
-    trainer: Trainer, checkpoint: Checkpoint | None, peers: Peers
+    trainer: Trainer,
+    checkpoint: Checkpoint | None,
+    aside: dict[int, dict[str, Tensor]],
+    peers: Peers,
 ) -> tuple[Course, dict[str, Tensor]]:
     """What the checkpoint holds, if it is of this fit and every rank can read it."""
     found = None if checkpoint is None else _read(checkpoint)
@@ -432,6 +437,10 @@ def _resume(
     course, tensors = found
     trainer.restore({**part_of(tensors, "now."), **part_of(tensors, f"rank {peers.rank}.")})
     device = trainer.losses.device
+    for step in aside:
+        if step <= course.step:
+            learnt = part_of(tensors, f"step {step}.")
+            aside[step] = {name: value.to(device) for name, value in learnt.items()}
     return course, {name: value.to(device) for name, value in part_of(tensors, "best.").items()}
 
 
@@ -469,6 +478,7 @@ def _write(
     trainer: Trainer,
     course: Course,
     best: Mapping[str, Tensor],
+    aside: Mapping[int, Mapping[str, Tensor]],
     peers: Peers,
 ) -> None:
     """Write one file for all ranks: what they share, as rank 0 has it, and what each has alone."""
@@ -479,6 +489,8 @@ def _write(
         return
     tensors = {f"now.{name}": value for name, value in now.items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
+    for step, learnt in aside.items():
+        tensors |= {f"step {step}.{name}": value for name, value in learnt.items()}
     for rank, part in enumerate(ranks[1:], start=1):
         tensors |= {f"rank {rank}.{name}": value for name, value in part.items()}
     content = safetensors.torch.save(

@@ -31,6 +31,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -174,6 +175,16 @@ def divide_pool(evidence: Evidence) -> Mask:
     return inside
 
 
+_LOOKED_AT: WeakKeyDictionary[Evidence, Encoded] = WeakKeyDictionary()
+
+
+def _looked_at(evidence: Evidence) -> Encoded:
+    """The targets and the population, found once for all pieces of a process."""
+    if evidence not in _LOOKED_AT:
+        _LOOKED_AT[evidence] = people_of(evidence, choose_targets(evidence))
+    return _LOOKED_AT[evidence]
+
+
 def people_of(evidence: Evidence, targets: Targets) -> Encoded:
     """The targets, then people of the population: reference rows, which no model learns."""
     n = min(POPULATION, len(evidence.reference))
@@ -247,17 +258,26 @@ def groups_of(evidence: Evidence) -> dict[str, range]:
     """Shadows that are trained together, by piece."""
     assert evidence.trainer is not None
     size = evidence.trainer.at_once
-    return {
-        f"shadows {first + 1} to {min(first + size, evidence.shadows)}": range(
-            first, min(first + size, evidence.shadows)
-        )
+    groups = [
+        range(first, min(first + size, evidence.shadows))
         for first in range(0, evidence.shadows, size)
+    ]
+    return {
+        f"shadow {group[0] + 1}"
+        if len(group) == 1
+        else f"shadows {group[0] + 1} to {group[-1] + 1}": group
+        for group in groups
     }
 
 
 def pieces(evidence: Evidence) -> Sequence[str]:
     """Groups of shadows, and the judged model."""
     return (*(groups_of(evidence) if evidence.trainer is not None else ()), JUDGED)
+
+
+def trained_by(evidence: Evidence, piece: str) -> int:
+    """How many shadows a piece trains."""
+    return 0 if piece == JUDGED else len(groups_of(evidence)[piece])
 
 
 def work(evidence: Evidence, piece: str) -> list[Seen]:
@@ -274,7 +294,7 @@ def work(evidence: Evidence, piece: str) -> list[Seen]:
         raise EvaluationError(
             "There is no generator to train shadow models with: pass generator and model."
         )
-    people = people_of(evidence, choose_targets(evidence))
+    people = _looked_at(evidence)
     judged = evidence.at_most(evidence.synthetic, "shadows: rows")
     if piece == JUDGED:
         return [look(evidence, people, judged, evidence.model)]
@@ -576,4 +596,5 @@ SUITE = Suite(
     work=work,
     conclude=conclude,
     weight=600,
+    shadows=trained_by,
 )
