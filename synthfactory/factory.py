@@ -63,9 +63,17 @@ def produce(order: Order, runs: Path, *, key: IssuerKey | Signers) -> Outcome:
 
 
 def split(run: Run, work: Path, report: Reporter) -> None:
-    """Read the table and divide it by person; only counts are written."""
+    """Read the table and divide it by person; only counts are written.
+
+    Raises
+    ------
+    OrderError
+        When the parts are too small for what the policy needs.
+    """
     table = run.load_table()
-    parts = run.order.split.apply(table, seed=run.order.seed)
+    parts, policy = run.order.split.apply(table, seed=run.order.seed), run.order.policy
+    rows = {name: part.n_rows for name, part in parts._asdict().items()}
+    policy.needs.check_people(policy.id, **rows)
     artifacts.write_json(work / "split.json", split_report(parts))
     artifacts.write_json(work / "quality.json", quality_report(table))
 
