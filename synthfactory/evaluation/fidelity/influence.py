@@ -18,8 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synthfactory.evaluation.evidence import Evidence
-from synthfactory.evaluation.intervals import Interval, normal
-from synthfactory.tables import Table, entity_numbers
+from synthfactory.evaluation.intervals import Interval, clustered_error, normal
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -38,14 +37,15 @@ def standard_error(influence: Floats, clusters: Codes | None = None) -> float:
     Returns
     -------
     float
-        ``sqrt(sum over clusters of (sum of centred influences)^2) / n_rows``.
+        ``sqrt(sum over clusters of (sum of centred influences)^2) / n_rows``; of G clusters,
+        which may be few, the sum counts ``G / (G - 1)`` times.
 
     >>> standard_error(np.array([1.0, -1.0, 1.0, -1.0]))
     0.5
     """
     centred = influence - influence.mean()
     if clusters is not None:
-        centred = np.bincount(clusters, weights=centred)
+        return clustered_error(centred, clusters)
     return math.sqrt(float((centred**2).sum())) / len(influence)
 
 
@@ -73,16 +73,8 @@ class Scatter:
     """
 
     def __init__(self, evidence: Evidence) -> None:
-        tables = evidence.tables
-        self._real = _clusters(tables.train if tables else None)
-        self._other = _clusters(tables.synthetic if tables else None)
+        self._real, self._other = evidence.entities("train"), evidence.entities("synthetic")
 
     def __call__(self, real: Floats, other: Floats) -> float:
         """From the influences of the train rows and of the synthetic rows."""
         return math.hypot(standard_error(real, self._real), standard_error(other, self._other))
-
-
-def _clusters(table: Table | None) -> Codes | None:
-    if table is None or table.schema.entity is None:
-        return None
-    return entity_numbers(table)
