@@ -109,7 +109,7 @@ def test_settings_that_are_too_small_are_refused_with_what_to_add(tmp_path: Path
     with pytest.raises(OrderError) as caught:
         order(path, policy=load_policy("sf3"))
     assert "nothing is trained" in str(caught.value)
-    assert str(caught.value).endswith("Add: evaluation.shadows=16")
+    assert str(caught.value).endswith("Add: evaluation.shadows=16 evaluation.targets=4000")
     with pytest.raises(OrderError, match=r"Add: evaluation.attacks=6000 rows=2000$"):
         order(path, policy=load_policy("strict"), rows=500)
     with pytest.raises(OrderError, match=r"Add: evaluation.controls=true evaluation.confidence=0"):
@@ -119,7 +119,7 @@ def test_settings_that_are_too_small_are_refused_with_what_to_add(tmp_path: Path
             evaluation=Evaluation(controls=False, confidence=0.9),
         )
     order(path, policy=load_policy("strict"), evaluation=Evaluation(attacks=6_000))
-    order(path, policy=load_policy("sf3"), evaluation=Evaluation(shadows=16))
+    order(path, policy=load_policy("sf3"), evaluation=Evaluation(shadows=16, targets=4_000))
     # Who asks for no level keeps all freedom.
     order(path, evaluation=Evaluation(controls=False, attacks=100))
 

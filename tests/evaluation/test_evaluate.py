@@ -141,7 +141,7 @@ def test_charts_show_no_few_people(tmp_path: Path) -> None:
     n = FEWEST_SHOWN - 1
     level: list[str | None] = ["u"] * 500 + ["v"] * (500 - n) + [f"rare-{i}" for i in range(n)]
     other: list[str | None] = ["u"] * (1_000 - n) + [None] * n
-    number = np.where(np.arange(1_000) < n, np.nan, CHANCE.normal(size=1_000))
+    number = np.where(np.arange(1_000) < n, np.nan, CHANCE.normal(size=1_000) ** 3)
     frame = pd.DataFrame({"level": level, "other": other, "number": number})
     table = read(frame, tmp_path)
     alone = Evidence.of(table, table, table, table, seed=0)
