@@ -125,6 +125,22 @@ def mean_variance(values: Floats, clusters: npt.NDArray[Any] | None) -> float:
     return clustered_error(values, clusters) ** 2
 
 
+def independent_rows(values: Floats, clusters: npt.NDArray[Any] | None) -> float:
+    """How many independent rows would have a mean of the same variance; at most all of them.
+
+    Kish 1965, *Survey Sampling*: rows by the design effect.  Where all rows are alike, how much
+    clusters differ cannot be seen, and each counts once.
+
+    >>> independent_rows(np.array([1.0, 1.0, 0.0, 0.0] * 9), np.repeat(np.arange(18), 2))
+    17.0
+    """
+    n = float(len(values))
+    if clusters is None:
+        return n
+    variance = clustered_error(values, clusters) ** 2
+    return min(float(np.var(values)) / variance, n) if variance > 0 else len(np.unique(clusters))
+
+
 def percentile(estimate: float, repeats: Floats, confidence: float) -> Interval:
     """Bounds from the quantiles of bootstrap repeats, widened to hold the estimate.
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synthfactory.evaluation.evidence import Evidence
-from synthfactory.evaluation.intervals import Interval, clustered_error, normal
+from synthfactory.evaluation.intervals import Interval, normal
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -37,15 +37,14 @@ def standard_error(influence: Floats, clusters: Codes | None = None) -> float:
     Returns
     -------
     float
-        ``sqrt(sum over clusters of (sum of centred influences)^2) / n_rows``; of G clusters,
-        which may be few, the sum counts ``G / (G - 1)`` times.
+        ``sqrt(sum over clusters of (sum of centred influences)^2) / n_rows``.
 
     >>> standard_error(np.array([1.0, -1.0, 1.0, -1.0]))
     0.5
     """
     centred = influence - influence.mean()
     if clusters is not None:
-        return clustered_error(centred, clusters)
+        centred = np.bincount(clusters, weights=centred)
     return math.sqrt(float((centred**2).sum())) / len(influence)
 
 

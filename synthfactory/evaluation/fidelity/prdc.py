@@ -29,7 +29,13 @@ import numpy.typing as npt
 from synthfactory.evaluation.evidence import Evidence
 from synthfactory.evaluation.fidelity.balls import Within, within
 from synthfactory.evaluation.fidelity.samples import ALONE, Codes, Groups, groups, samples
-from synthfactory.evaluation.intervals import Interval, mean_variance, normal, wilson
+from synthfactory.evaluation.intervals import (
+    Interval,
+    independent_rows,
+    mean_variance,
+    normal,
+    wilson,
+)
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.neighbours import Points, by_scale, centres, nearest_k, scales
 from synthfactory.evaluation.suite import Suite
@@ -201,16 +207,8 @@ def _share_held(found: Holders, n_holders: int, groups: Codes | None) -> Estimat
     is_held = found.counts > 0
     alone = np.bincount(found.lone[found.lone >= 0], minlength=n_holders) / len(is_held)
     own = mean_variance(is_held.astype(np.float64), groups)
-    n = _alike(is_held, own, groups)
+    n = independent_rows(is_held.astype(np.float64), groups)
     return Estimate(float(is_held.mean()), float(np.sqrt(own + lost_variance(alone))), n)
-
-
-def _alike(is_held: npt.NDArray[np.bool_], variance: float, groups: Codes | None) -> float:
-    """How many independent rows have this variance of their share; persons where all are alike."""
-    if groups is None:
-        return len(is_held)
-    alone = float(np.var(is_held))
-    return min(alone / variance, len(is_held)) if variance > 0 else float(groups.max() + 1)
 
 
 def lost_variance(lost: Floats) -> float:
