@@ -339,6 +339,9 @@ def certify(run: Run, key: IssuerKey | Signers) -> Outcome:
 
     run.record_resources()
     if run.load_verdict().certified and not (run.folder / "release").is_dir():
+        if not run.attestation(EVALUATOR).exists():
+            others = (signers.generator.key_did, signers.controller.key_did)
+            certification.check_evaluator(run.order.policy.level, signers.evaluator.key_did, others)
         for role, its_key in ((GENERATOR, signers.generator), (EVALUATOR, signers.evaluator)):
             if not run.attestation(role).exists():
                 attest(run, role, its_key)

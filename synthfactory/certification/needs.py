@@ -176,10 +176,11 @@ class Needs:
         )
 
     def _way_out(self, n_rows: int, test: int) -> str:
+        # Shares are rounded to whole rows, or to whole persons, and may miss by one.
         share, rest = math.ceil(100 * self.people / n_rows) / 100, 1 - test / n_rows
-        if rest - share >= self.people / n_rows:
+        if (rest - share) * n_rows >= self.people + 1:
             return f"Add: split.control={share:g}"
-        enough = math.ceil(2 * self.people / rest)
+        enough = math.ceil(2 * (self.people + 1) / rest)
         return (
             f"No split of {n_rows:,} rows gives that beside the test rows: use a table of at least "
             f"{enough:,} rows, or another policy."

@@ -158,6 +158,7 @@ def test_a_table_that_is_too_small_is_refused_before_training(tmp_path: Path) ->
     assert "900 people on either side" in said
     assert "there are 1,800 and 600" in said
     assert said.endswith("Add: split.control=0.3")
-    assert "use a table of at least 5,000 rows" in refused(2_000)
+    assert "use a table of at least 5,003 rows" in refused(2_000)
+    assert "use a table of at least" in refused(1_200), "train would have a row too few"
     enough = order(path, policy=needing(people=900), split=Split(control=0.3))
     assert perform("split", Run.open(enough, tmp_path / "runs")) == "split"
