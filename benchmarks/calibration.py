@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import entities
 import numpy as np
 import yaml
 from sources import digest_of
@@ -567,6 +568,7 @@ def page(found: Mapping[str, Any]) -> str:
         "Share of repetitions with an alarm; the aim of 95 % holds for the audit as a whole, which "
         "the best measurement decides.",
         _power_table([row for row in rows if row["copies"] > 0], found["aims"]),
+        *entities.section(),
         f"Made on {found['machine']['cores']} shared cores in {found['wall_hours']} hours of one "
         "process." + _earlier(rows),
     ]

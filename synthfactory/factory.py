@@ -64,9 +64,17 @@ def produce(order: Order, runs: Path, *, key: IssuerKey | Signers) -> Outcome:
 
 
 def split(run: Run, work: Path, report: Reporter) -> None:
-    """Read the table and divide it by person; only counts are written."""
+    """Read the table and divide it by person; only counts are written.
+
+    Raises
+    ------
+    OrderError
+        When the parts are too small for what the policy needs.
+    """
     table = run.load_table()
-    parts = run.order.split.apply(table, seed=run.order.seed)
+    parts, policy = run.order.split.apply(table, seed=run.order.seed), run.order.policy
+    rows = {name: part.n_rows for name, part in parts._asdict().items()}
+    policy.needs.check_people(policy.id, **rows)
     artifacts.write_json(work / "split.json", split_report(parts))
     artifacts.write_json(work / "quality.json", quality_report(table))
 
@@ -353,6 +361,9 @@ def certify(run: Run, key: IssuerKey | Signers) -> Outcome:
     _check_plugin(run)
     run.record_resources()
     if run.load_verdict().certified and not (run.folder / "release").is_dir():
+        if not run.attestation(EVALUATOR).exists():
+            others = (signers.generator.key_did, signers.controller.key_did)
+            certification.check_evaluator(run.order.policy.level, signers.evaluator.key_did, others)
         for role, its_key in ((GENERATOR, signers.generator), (EVALUATOR, signers.evaluator)):
             if not run.attestation(role).exists():
                 attest(run, role, its_key)

@@ -45,7 +45,7 @@ class Order:
     Raises
     ------
     OrderError
-        When a value is outside its range.
+        When a value is outside its range, or settings are too small for what the policy needs.
     """
 
     dataset: Dataset
@@ -69,6 +69,7 @@ class Order:
             raise OrderError(
                 f"device: expected auto, cpu, cuda or cuda:<number>, got {self.device!r}."
             )
+        self.policy.needs.check_settings(self.policy.id, self.evaluation, self.rows)
 
     def to_dict(self) -> dict[str, Any]:
         """The order as JSON-able values, without where the table lies."""

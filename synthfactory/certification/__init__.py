@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from synthfactory.certification.attestations import Signers as Signers
+from synthfactory.certification.credential import check_evaluator as check_evaluator
 from synthfactory.certification.credential import issue_certificate as issue_certificate
 from synthfactory.certification.keys import IssuerKey as IssuerKey
 from synthfactory.certification.keys import development_key as development_key

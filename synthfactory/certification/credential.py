@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -146,6 +146,28 @@ def issue_certificate(
     return signed
 
 
+def check_evaluator(level: str, evaluator: str, others: Sequence[str]) -> None:
+    """Refuse an evaluator who has another role too, where the level asks for independence.
+
+    Parameters
+    ----------
+    level
+        The policy's.
+    evaluator, others
+        The signing keys' identifiers, of the evaluator and of the other roles.
+
+    Raises
+    ------
+    ReleaseError
+        With what to do.
+    """
+    if level == INDEPENDENT_LEVEL and evaluator in others:
+        raise ReleaseError(
+            f"{level} asks for an evaluator with a key of their own: set issuer.evaluator_key, or "
+            "have them run `synthfactory attest RUN --role evaluator --key THEIR_KEY`."
+        )
+
+
 def _summarise(
     folder: Path, report: Mapping[str, Any], issuer: IssuerKey, begin: datetime
 ) -> dict[str, str]:
@@ -163,14 +185,9 @@ def _summarise(
         if role not in roles:
             raise ReleaseError(f"The {role}'s attestation is missing in {attestations.FILE}.")
     level = report["policy"]["level"]
-    if level == INDEPENDENT_LEVEL and roles[attestations.EVALUATOR] in (
-        roles[attestations.GENERATOR],
-        issuer.key_did,
-    ):
-        raise ReleaseError(
-            f"{level} asks for an evaluator with a key of their own: set issuer.evaluator_key, or "
-            "have them run `synthfactory attest RUN --role evaluator --key THEIR_KEY`."
-        )
+    check_evaluator(
+        level, roles[attestations.EVALUATOR], (roles[attestations.GENERATOR], issuer.key_did)
+    )
     lines = [item.line for item in signed]
     summary = attestations.summary(
         folder, report, level, verifier=issuer.did, at=_time(begin), inputs=lines

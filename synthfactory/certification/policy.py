@@ -6,6 +6,9 @@ A policy is a YAML document without any code: an id, a version, and rules of the
 
 A rule reads a bound of a measurement's interval, never its estimate.  A missing or failed
 measurement, too few rows, or an instrument that did not find its planted leaks, refuses.
+
+A policy may say what it needs (`Needs`): settings and numbers of rows without which most tables are
+refused whether or not they leak.  An order without them is refused before anything is trained.
 """
 
 from __future__ import annotations
@@ -13,13 +16,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
 
 from synthfactory.artifacts import digest_json
+from synthfactory.certification.needs import LEAST_CONFIDENCE, Needs
 from synthfactory.errors import PolicyError, did_you_mean
 from synthfactory.paths import conf_dir
 
@@ -58,7 +62,8 @@ LEVEL_METRICS: Mapping[str, frozenset[str]] = {
     ),
 }
 INSTRUMENT = "instrument"
-LEAST_CONFIDENCE = 0.95
+# What a key may leave out, in a rule or in a policy.
+OPTIONAL = ("min_n", "requires", "on_missing", "level", "needs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +149,8 @@ class Policy:
         ``open``, ``restricted`` or ``secure-environment``: where the data may be used.
     level
         The assurance level that its rules amount to: ``none``, ``SF-1``, ``SF-2`` or ``SF-3``.
+    needs
+        What an order must give, so that the rules can hold at all; nothing by default.
     rules
         The rules.
 
@@ -159,6 +166,7 @@ class Policy:
     title: str
     use_class: str
     level: str = "none"
+    needs: Needs = field(default_factory=Needs)
     rules: tuple[Rule, ...]
 
     def __post_init__(self) -> None:
@@ -210,16 +218,22 @@ class Policy:
             rules.append(Rule(**rule))
         texts = {key: str(values[key]) for key in ("id", "version", "title", "use_class")}
         texts["level"] = str(values.get("level", "none"))
-        return cls(**texts, rules=tuple(rules))
+        needs = Needs.from_dict(values.get("needs", {}), f"{name}, needs")
+        return cls(**texts, needs=needs, rules=tuple(rules))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able values; the inverse of `from_dict`."""
+        """JSON-able values; the inverse of `from_dict`.
+
+        A policy that needs nothing says nothing of needs, so that it keeps its digest.
+        """
+        needs = self.needs.to_dict()
         return {
             "id": self.id,
             "version": self.version,
             "title": self.title,
             "use_class": self.use_class,
             "level": self.level,
+            **({"needs": needs} if needs else {}),
             "rules": [
                 {
                     "id": rule.id,
@@ -250,6 +264,8 @@ class Policy:
             "Every rule must hold. A measurement that is missing, failed, or rests on too few rows",
             "refuses, and so does an instrument that did not find its planted leaks.",
         ]
+        if self.needs:
+            lines += ["", f"Before anything is trained it needs {self.needs.in_words}."]
         for rule in self.rules:
             few = f", measured on at least {rule.min_n} rows" if rule.min_n else ""
             limit = "at most" if rule.op == "<=" else "at least"
@@ -263,11 +279,7 @@ class Policy:
 
 def _check_keys(where: str, values: Mapping[str, Any], kind: type) -> None:
     known = [field.name for field in fields(kind)]
-    needed = [
-        field.name
-        for field in fields(kind)
-        if field.name not in ("min_n", "requires", "on_missing", "level")
-    ]
+    needed = [field.name for field in fields(kind) if field.name not in OPTIONAL]
     for key in values:
         if key not in known:
             raise PolicyError(f"{where}: unknown key '{key}'{did_you_mean(str(key), known)}")

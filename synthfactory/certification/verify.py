@@ -27,7 +27,8 @@ from synthfactory.certification import attestations, credential, status
 from synthfactory.certification.keys import keys_of
 from synthfactory.certification.manifest import merkle_root
 from synthfactory.certification.multibase import digest_multibase
-from synthfactory.certification.policy import LEAST_CONFIDENCE, Policy, decide
+from synthfactory.certification.needs import LEAST_CONFIDENCE
+from synthfactory.certification.policy import Policy, decide
 from synthfactory.errors import ReleaseError, SynthfactoryError
 
 # No file outside data/ is larger.

@@ -30,7 +30,7 @@ RUN_HELP = """Make synthetic data: `synthfactory run [setting=value ...]`.
 examples:
   synthfactory run                                    the embedded Adult table, end to end
   synthfactory run dataset.path=patients.parquet dataset.target=outcome generator=tvae
-  synthfactory run generator.epochs=50 policy=strict
+  synthfactory run generator=tvae policy=sf2
   synthfactory run --multirun dataset=adult,shoppers generator=ctgan,tvae seed=0,1
 
 The same command continues what was interrupted, and returns at once when all is done.

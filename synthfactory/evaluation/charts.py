@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from synthfactory.evaluation.evidence import Evidence
+from synthfactory.evaluation.people import FEWEST_SHOWN
 from synthfactory.tables import Column, Encoded
 
 N_BARS = 24
 CLIP = (0.01, 0.99)
-RARE = 10
 MAX_LEVELS = 24
 
 
@@ -46,8 +46,9 @@ def _histogram(real: Encoded, other: Encoded, place: int) -> dict[str, Any]:
     """Shares in equal bins between the 1 % and 99 % quantiles; what lies outside is in the ends."""
     sides = [rows.numbers[:, place] for rows in (real, other)]
     missing = [float(np.isnan(values).mean()) for values in sides]
+    missing[0] = _shown(int(np.isnan(sides[0]).sum()), len(sides[0]))
     present = [values[~np.isnan(values)] for values in sides]
-    if len(present[0]) < RARE:
+    if len(present[0]) < FEWEST_SHOWN:
         return {"edges": [0.0, 1.0], "real": [0.0], "synthetic": [0.0],
                 "missing": {"real": missing[0], "synthetic": missing[1]}}  # fmt: skip
     low, high = np.quantile(present[0], CLIP)
@@ -59,13 +60,18 @@ def _histogram(real: Encoded, other: Encoded, place: int) -> dict[str, Any]:
         for values in present
     ]
     counts = np.array(shares[0]) * len(present[0])
-    shares[0] = np.where(counts < RARE, 0.0, shares[0]).tolist()
+    shares[0] = np.where(counts < FEWEST_SHOWN, 0.0, shares[0]).tolist()
     return {
         "edges": edges.tolist(),
         "real": shares[0],
         "synthetic": shares[1],
         "missing": {"real": missing[0], "synthetic": missing[1]} if any(missing) else None,
     }
+
+
+def _shown(count: int, n_rows: int) -> float:
+    """The share of some real rows; 0 where they are too few to be shown."""
+    return count / n_rows if count >= FEWEST_SHOWN else 0.0
 
 
 def _bars(real: Encoded, other: Encoded, place: int, column: Column) -> dict[str, Any]:
@@ -76,7 +82,7 @@ def _bars(real: Encoded, other: Encoded, place: int, column: Column) -> dict[str
     )
     levels, real_bars, other_bars = [], [], []
     shown = np.argsort(-counts[:n_levels], kind="stable")[:MAX_LEVELS]
-    shown = np.array([code for code in shown if counts[code] >= RARE], dtype=np.int64)
+    shown = np.array([code for code in shown if counts[code] >= FEWEST_SHOWN], dtype=np.int64)
     if column.kind == "ordinal":
         shown = np.sort(shown)
     for code in shown:
@@ -86,9 +92,9 @@ def _bars(real: Encoded, other: Encoded, place: int, column: Column) -> dict[str
     rest = np.setdiff1d(np.arange(n_levels), shown)
     if len(rest):
         levels.append("(all others)")
-        real_bars.append(counts[rest].sum() / len(real))
+        real_bars.append(_shown(counts[rest].sum(), len(real)))
         other_bars.append(others[rest].sum() / len(other))
-    missing = counts[n_levels] / len(real), others[n_levels] / len(other)
+    missing = _shown(counts[n_levels], len(real)), others[n_levels] / len(other)
     return {
         "levels": levels,
         "real": real_bars,

@@ -179,12 +179,23 @@ class Evidence:
         return take(self.control, np.arange(len(self.members)))
 
     def persons(self, part: str) -> Codes:
-        """**Shape** (n_rows,): a number for the person behind each row of ``train`` or ``control``.
+        """**Shape** (n_rows,): a number for the person behind each row of a part.
 
         Rows of one entity get one number, where an entity is declared and the tables are known.
         """
+        entities = self.entities(part)
+        return np.arange(len(getattr(self, part))) if entities is None else entities
+
+    def entities(self, part: str) -> Codes | None:
+        """As `persons`; None where every row is alone, or nobody knows whose it is.
+
+        Parameters
+        ----------
+        part
+            ``train``, ``control``, ``test`` or ``synthetic``.
+        """
         if self.schema.entity is None or self.tables is None:
-            return np.arange(len(getattr(self, part)))
+            return None
         return entity_numbers(getattr(self.tables, part))
 
     @property
@@ -196,7 +207,13 @@ class Evidence:
         """At most `max_rows` of the rows, drawn from a stream of their own."""
         if len(rows) <= self.max_rows:
             return rows
-        return take(rows, np.sort(self.stream(purpose).permutation(len(rows))[: self.max_rows]))
+        return take(rows, self.places_at_most(len(rows), purpose))
+
+    def places_at_most(self, n_rows: int, purpose: str) -> npt.NDArray[np.integer]:
+        """Which of ``n_rows`` rows `at_most` draws, in order."""
+        if n_rows <= self.max_rows:
+            return np.arange(n_rows)
+        return np.sort(self.stream(purpose).permutation(n_rows)[: self.max_rows])
 
     @functools.cached_property
     def binning(self) -> Binning:

@@ -49,7 +49,7 @@ def detectable(error: float, confidence: float, power: float = 0.8) -> float:
     return (z_value(confidence) + float(stats.norm.ppf(power))) * error
 
 
-def wilson(successes: float, n: int, confidence: float) -> Interval:
+def wilson(successes: float, n: float, confidence: float) -> Interval:
     """Wilson's score interval of a proportion.
 
     Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953.
@@ -103,13 +103,42 @@ def clustered_mean(values: Floats, clusters: npt.NDArray[Any], confidence: float
     clusters
         **Shape** (n,): equal for values that may move together.
     """
-    mean = float(values.mean())
+    return normal(float(values.mean()), clustered_error(values, clusters), confidence)
+
+
+def clustered_error(values: Floats, clusters: npt.NDArray[Any]) -> float:
+    """Standard error of the mean of values that are dependent within clusters; see above.
+
+    >>> clustered_error(np.array([1.0, 1.0, -1.0, -1.0]), np.array([0, 0, 1, 1]))
+    1.0
+    """
     _, numbers = np.unique(clusters, return_inverse=True)
-    sums = np.bincount(numbers, weights=values - mean)
-    n_clusters = len(sums)
-    correction = n_clusters / max(n_clusters - 1, 1)
-    error = math.sqrt(float((sums**2).sum()) * correction) / len(values)
-    return normal(mean, error, confidence)
+    sums = np.bincount(numbers, weights=values - values.mean())
+    correction = len(sums) / max(len(sums) - 1, 1)
+    return math.sqrt(float((sums**2).sum()) * correction) / len(values)
+
+
+def mean_variance(values: Floats, clusters: npt.NDArray[Any] | None) -> float:
+    """Variance of the mean; ``clusters`` is None where every value is alone."""
+    if clusters is None:
+        return float(np.var(values, ddof=1)) / len(values)
+    return clustered_error(values, clusters) ** 2
+
+
+def independent_rows(values: Floats, clusters: npt.NDArray[Any] | None) -> float:
+    """How many independent rows would have a mean of the same variance; at most all of them.
+
+    Kish 1965, *Survey Sampling*: rows by the design effect.  Where all rows are alike, how much
+    clusters differ cannot be seen, and each counts once.
+
+    >>> independent_rows(np.array([1.0, 1.0, 0.0, 0.0] * 9), np.repeat(np.arange(18), 2))
+    17.0
+    """
+    n = float(len(values))
+    if clusters is None:
+        return n
+    variance = clustered_error(values, clusters) ** 2
+    return min(float(np.var(values)) / variance, n) if variance > 0 else len(np.unique(clusters))
 
 
 def percentile(estimate: float, repeats: Floats, confidence: float) -> Interval:
@@ -125,6 +154,17 @@ def percentile(estimate: float, repeats: Floats, confidence: float) -> Interval:
     return Interval(estimate, min(float(low), estimate), max(float(high), estimate))
 
 
-def row_weights(n: int, chance: np.random.Generator) -> Floats:
-    """How often each of n rows is drawn when n rows are drawn with replacement."""
-    return np.bincount(chance.integers(n, size=n), minlength=n).astype(np.float64)
+def row_weights(
+    n: int, chance: np.random.Generator, clusters: npt.NDArray[np.int64] | None = None
+) -> Floats:
+    """How often each of n rows is drawn when n rows are drawn with replacement.
+
+    Parameters
+    ----------
+    clusters
+        **Shape** (n,), numbered from 0 on: whole clusters are drawn, as many as there are (Davison
+        and Hinkley 1997, https://doi.org/10.1017/CBO9780511802843, section 3.8).
+    """
+    if clusters is None:
+        return np.bincount(chance.integers(n, size=n), minlength=n).astype(np.float64)
+    return row_weights(int(clusters.max()) + 1, chance)[clusters]

@@ -17,12 +17,12 @@ from scipy import stats
 
 from synthfactory.evaluation.evidence import Evidence
 from synthfactory.evaluation.intervals import normal
+from synthfactory.evaluation.people import FEWEST_COMPARED
 from synthfactory.tables import Encoded
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-MIN_PEOPLE = 50
 MAX_LEVELS = 12
 N_TENTHS = 10
 RAREST = "rarest tenth"
@@ -59,12 +59,12 @@ def subgroups(evidence: Evidence, members: Encoded, strangers: Encoded) -> dict[
             continue
         for code, level in enumerate(column.categories):
             group = Group(members.codes[:, place] == code, strangers.codes[:, place] == code)
-            if min(group.members.sum(), group.strangers.sum()) >= MIN_PEOPLE:
+            if min(group.members.sum(), group.strangers.sum()) >= FEWEST_COMPARED:
                 found[f"{column.name} = {level}"] = group
     rare, other = rarity(evidence, members), rarity(evidence, strangers)
     limit = np.quantile(np.concatenate([rare, other]), 1 - 1 / N_TENTHS)
     group = Group(rare >= limit, other >= limit)
-    if min(group.members.sum(), group.strangers.sum()) >= MIN_PEOPLE:
+    if min(group.members.sum(), group.strangers.sum()) >= FEWEST_COMPARED:
         found[RAREST] = group
     return found
 

@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from people import LENIENT
 
-from synthfactory.artifacts import read_json
+from synthfactory.artifacts import read_json, write_json
 from synthfactory.certification import new_key, verify
+from synthfactory.certification.policy import LEVEL_METRICS
 from synthfactory.cli import main
 
 
@@ -41,6 +43,28 @@ def test_three_people_sign_one_after_the_other(
     subject = read_json(run / "release" / "certificate.json")["credentialSubject"]
     assert subject["roles"] == {f"{role}Role": did for role, did in dids.items()}
     assert "ok" in said(["verify", str(run / "release"), "--issuer", dids["controller"]], capsys)
+
+
+def test_nobody_signs_as_evaluator_for_want_of_another(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = sorted(set().union(*LEVEL_METRICS.values()))
+    rules = [{**LENIENT["rules"][0], "id": metric, "metric": metric} for metric in metrics]
+    policy = {**LENIENT, "level": "SF-3", "rules": rules}
+    for name in ("order.json", "decide/report.json"):
+        document = read_json(run / name)
+        (document["order"] if name == "order.json" else document)["policy"] |= policy
+        write_json(run / name, document)
+    keys = {name: tmp_path / f"{name}.pem" for name in ("evaluator", "controller")}
+    for path in keys.values():
+        new_key(path)
+    issue = ["issue", str(run), "--key", str(keys["controller"])]
+    assert "an evaluator with a key of their own" in said(issue, capsys, code=2)
+    assert not list(run.glob("attestations*")), "a signature in the wrong role would stay"
+    said(["attest", str(run), "--role", "evaluator", "--key", str(keys["evaluator"])], capsys)
+    said(issue, capsys)
+    roles = read_json(run / "release" / "certificate.json")["credentialSubject"]["roles"]
+    assert roles["evaluatorRole"] != roles["controllerRole"] == roles["generatorRole"]
 
 
 def test_a_run_that_is_not_decided_is_not_signed(

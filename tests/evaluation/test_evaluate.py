@@ -12,7 +12,9 @@ import pytest
 
 import synthfactory as sf
 from synthfactory.errors import EvaluationError, OrderError
-from synthfactory.evaluation import Evaluation, Findings, Measurement
+from synthfactory.evaluation import Evaluation, Evidence, Findings, Measurement
+from synthfactory.evaluation.charts import column_charts
+from synthfactory.evaluation.people import FEWEST_SHOWN
 
 QUICK = Evaluation(max_rows=600, repeats=20)
 IDS = {
@@ -132,6 +134,29 @@ def test_charts_show_no_rare_level_and_no_extreme(tmp_path: Path) -> None:
     text = json.dumps(judge(read(frame, tmp_path), sf.Bootstrap()).to_dict())
     assert "SECRET" not in text
     assert "98765432" not in text
+
+
+def test_charts_show_no_few_people(tmp_path: Path) -> None:
+    """Neither rare levels together, nor missing values, of fewer than ten real people."""
+    n = FEWEST_SHOWN - 1
+    level: list[str | None] = ["u"] * 500 + ["v"] * (500 - n) + [f"rare-{i}" for i in range(n)]
+    other: list[str | None] = ["u"] * (1_000 - n) + [None] * n
+    number = np.where(np.arange(1_000) < n, np.nan, CHANCE.normal(size=1_000) ** 3)
+    frame = pd.DataFrame({"level": level, "other": other, "number": number})
+    table = read(frame, tmp_path)
+    alone = Evidence.of(table, table, table, table, seed=0)
+    charts = {
+        name: column_charts(alone, [{"name": name, "score": 1, "reference": 1, "error": 0}])[0]
+        for name in frame
+    }
+    assert charts["level"]["levels"] == ["u", "v", "(all others)"]
+    assert charts["level"]["real"][-1] == 0.0
+    assert charts["level"]["synthetic"][-1] == n / 1_000
+    assert charts["other"]["missing"] == {"real": 0.0, "synthetic": n / 1_000}
+    assert charts["number"]["missing"] == {"real": 0.0, "synthetic": n / 1_000}
+    counts = np.array(charts["number"]["real"]) * (1_000 - n)
+    assert (counts == 0).any()
+    assert ((counts == 0) | (counts > n + 0.5)).all()
 
 
 def test_measurement_refuses_what_is_no_number() -> None:

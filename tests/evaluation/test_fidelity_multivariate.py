@@ -149,8 +149,11 @@ def test_mmd_is_brute_force() -> None:
     own_x = sum(kernel(x[i], x[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
     own_y = sum(kernel(y[i], y[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
     across = sum(kernel(a, b) for a in x for b in y) / (m * n)
-    pairs = ((rows, rows), (others, others), (rows, others), (others, rows))
-    value, _ = mmd.mmd2(*(mmd.kernel_sums(a, b, width, threads=1) for a, b in pairs))
+    value, _ = mmd.mmd2(
+        *(mmd.Own.of(side, width, None, threads=1) for side in (rows, others)),
+        mmd.kernel_sums(rows, others, width, threads=1),
+        mmd.kernel_sums(others, rows, width, threads=1),
+    )
     assert value == pytest.approx(own_x + own_y - 2 * across, abs=1e-6)
 
 

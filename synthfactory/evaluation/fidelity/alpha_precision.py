@@ -18,6 +18,8 @@ cover more than the share beta of a faithful table, and rank a table that is too
 
 The integrals are exact, over all values of alpha; rows at equal distance enter a support together,
 in proportion, so that a table of few possible rows can reach 1.
+
+Where an entity is declared, persons are drawn and left out instead of rows.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from synthfactory.evaluation.fidelity.prdc import (
     balls,
     lost_variance,
 )
-from synthfactory.evaluation.fidelity.samples import samples
+from synthfactory.evaluation.fidelity.samples import ALONE, Codes, Groups, groups, samples
 from synthfactory.evaluation.intervals import normal, row_weights
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.neighbours import Points, nearest_k
@@ -50,6 +52,8 @@ Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 ALPHA, BETA = IDS = ("fidelity.alpha_precision", "fidelity.beta_recall")
+# How far one looks for a nearest row of another person.
+FAR = 16
 SHOWN = np.linspace(0, 1, 11)
 
 
@@ -68,8 +72,8 @@ class Nearest(NamedTuple):
     places
         Which one it is.
     first, second
-        How far it, and the next nearest, is from the synthetic mean; infinite where it is not in
-        the real row's ball.
+        How far it, and the next nearest of another person, is from the synthetic mean; infinite
+        where it is not in the real row's ball.
     """
 
     places: Integers
@@ -77,11 +81,28 @@ class Nearest(NamedTuple):
     second: Floats
 
     @classmethod
-    def of(cls, real: Balls, synthetic: Points, typical: Floats, *, threads: int) -> Nearest:
-        """From the synthetic rows' distances to their mean."""
-        distances, places = nearest_k(real.points, synthetic, 2, threads=threads)
+    def of(
+        cls,
+        real: Balls,
+        synthetic: Points,
+        typical: Floats,
+        groups: Codes | None = None,
+        *,
+        threads: int,
+    ) -> Nearest:
+        """From the synthetic rows' distances to their mean, and whose they are.
+
+        Rows of another person are looked for among the 16 nearest.
+        """
+        k = 2 if groups is None else min(FAR, len(typical))
+        distances, places = nearest_k(real.points, synthetic, k, threads=threads)
         reached = np.where(distances <= real.radii[:, None], typical[places], np.inf)
-        return cls(places[:, 0], reached[:, 0], reached[:, 1])
+        second = reached[:, 1]
+        if groups is not None:
+            other = groups[places] != groups[places[:, :1]]
+            found = other.argmax(axis=1)
+            second = np.where(other.any(axis=1), reached[np.arange(len(found)), found], np.inf)
+        return cls(places[:, 0], reached[:, 0], second)
 
 
 class Curve:
@@ -129,6 +150,7 @@ def alpha_precision(
     synthetic: Embedded,
     repeats: int,
     chance: np.random.Generator,
+    whose: Groups = ALONE,
 ) -> tuple[Estimate, Steps]:
     """From the distances to the real mean.
 
@@ -140,12 +162,17 @@ def alpha_precision(
         return Curve(centre.distances(real), centre.distances(synthetic))(weights, others)
 
     found = curve(None, None)
-    error = _bootstrapped(curve, (len(real), len(synthetic)), repeats, chance)
+    sides = (len(real), whose.real), (len(synthetic), whose.synthetic)
+    error = _bootstrapped(curve, sides, repeats, chance)
     return Estimate(score(found), error), found
 
 
 def beta_recall(
-    synthetic: Floats, nearest: Nearest, repeats: int, chance: np.random.Generator
+    synthetic: Floats,
+    nearest: Nearest,
+    repeats: int,
+    chance: np.random.Generator,
+    whose: Groups = ALONE,
 ) -> tuple[Estimate, Steps]:
     """From the synthetic rows' distances to their mean, and who is nearest to the real rows.
 
@@ -158,12 +185,17 @@ def beta_recall(
         **Shape** (n_synthetic,).
     nearest
         Of every real row.
+    whose
+        Whose the rows are.
     """
     curve = Curve(synthetic, nearest.first)
     found = curve()
     lost = _lost(found, synthetic, nearest)
+    if whose.synthetic is not None:
+        lost = np.bincount(whose.synthetic, lost).astype(np.float64)
+    sides = (len(synthetic), whose.synthetic), (len(nearest.first), whose.real)
     error = math.hypot(
-        _bootstrapped(curve, (len(synthetic), len(nearest.first)), repeats, chance),
+        _bootstrapped(curve, sides, repeats, chance),
         math.sqrt(lost_variance(lost)),
     )
     return Estimate(score(found), error), found
@@ -171,12 +203,13 @@ def beta_recall(
 
 def _bootstrapped(
     curve: Callable[[Floats, Floats], Steps],
-    sizes: tuple[int, int],
+    sides: tuple[tuple[int, Codes | None], tuple[int, Codes | None]],
     repeats: int,
     chance: np.random.Generator,
 ) -> float:
+    (n, mine), (n_others, theirs) = sides
     scores = [
-        score(curve(row_weights(sizes[0], chance), row_weights(sizes[1], chance)))
+        score(curve(row_weights(n, chance, mine), row_weights(n_others, chance, theirs)))
         for _ in range(repeats)
     ]
     return float(np.std(scores, ddof=1))
@@ -202,22 +235,24 @@ def _lost(curve: Steps, synthetic: Floats, nearest: Nearest) -> Floats:
 
 def measure(evidence: Evidence) -> list[Measurement]:
     """Both; the control compares held-out rows, the baseline rows of independent columns."""
-    drawn = samples(evidence)
+    drawn, whose = samples(evidence), groups(evidence)
     embed, place = Embedding.of(evidence), as_points(evidence)
     real = embed(drawn.real)
     around = balls(place(drawn.real), K, threads=evidence.threads)
 
-    def compared(rows: Encoded, name: str, repeats: int) -> list[tuple[Estimate, Steps]]:
+    def compared(
+        rows: Encoded, name: str, repeats: int, whose: Groups = ALONE
+    ) -> list[tuple[Estimate, Steps]]:
         other = embed(rows)
         own = embed.centre(other).distances(other)
-        nearest = Nearest.of(around, place(rows), own, threads=evidence.threads)
+        nearest = Nearest.of(around, place(rows), own, whose.synthetic, threads=evidence.threads)
         chance = evidence.stream(f"alpha precision: {name}")
         return [
-            alpha_precision(embed, real, other, repeats, chance),
-            beta_recall(own, nearest, repeats, chance),
+            alpha_precision(embed, real, other, repeats, chance, whose),
+            beta_recall(own, nearest, repeats, chance, whose),
         ]
 
-    values = compared(drawn.synthetic, "synthetic", evidence.repeats)
+    values = compared(drawn.synthetic, "synthetic", evidence.repeats, whose)
     controls = compared(drawn.holdout, "holdout", 2)
     baselines = compared(drawn.independent, "independent", 2)
     hows = (
@@ -243,7 +278,7 @@ def _measurement(
     baseline: Estimate,
     how: str,
 ) -> Measurement:
-    found = normal(*value[0], evidence.confidence)
+    found = normal(value[0].value, value[0].error, evidence.confidence)
     return Measurement(
         id=name,
         family="fidelity",

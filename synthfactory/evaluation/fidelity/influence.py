@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from synthfactory.evaluation.evidence import Evidence
 from synthfactory.evaluation.intervals import Interval, normal
-from synthfactory.tables import Table, entity_numbers
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -73,16 +72,8 @@ class Scatter:
     """
 
     def __init__(self, evidence: Evidence) -> None:
-        tables = evidence.tables
-        self._real = _clusters(tables.train if tables else None)
-        self._other = _clusters(tables.synthetic if tables else None)
+        self._real, self._other = evidence.entities("train"), evidence.entities("synthetic")
 
     def __call__(self, real: Floats, other: Floats) -> float:
         """From the influences of the train rows and of the synthetic rows."""
         return math.hypot(standard_error(real, self._real), standard_error(other, self._other))
-
-
-def _clusters(table: Table | None) -> Codes | None:
-    if table is None or table.schema.entity is None:
-        return None
-    return entity_numbers(table)

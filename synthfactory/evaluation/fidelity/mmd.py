@@ -5,11 +5,16 @@ Gaussian kernel; 0 when the distributions are the same, positive for any differe
 
 Gretton et al. 2012, "A kernel two-sample test", JMLR 13, eq. 3 (the unbiased estimate), with the
 median heuristic of its section 8 on the real rows.
+
+Rows of one person are alike whatever the distribution.  So, where an entity is declared, only pairs
+of rows of different persons count, as the unbiased estimate leaves out a row with itself; and the
+error is that of the persons' sums.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +22,13 @@ import numpy.typing as npt
 from synthfactory.evaluation.evidence import Evidence
 from synthfactory.evaluation.fidelity.blocks import in_blocks
 from synthfactory.evaluation.fidelity.embedding import Embedded, Embedding
-from synthfactory.evaluation.fidelity.samples import samples
-from synthfactory.evaluation.intervals import normal
+from synthfactory.evaluation.fidelity.samples import groups, samples
+from synthfactory.evaluation.intervals import mean_variance, normal
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.suite import Suite
 
 Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
 
 ID = "fidelity.mmd2"
 N_PAIRS = 200_000
@@ -76,32 +82,91 @@ def kernel_sums(rows: Embedded, others: Embedded, width: float, *, threads: int)
     return sums
 
 
-def mmd2(xx: Floats, yy: Floats, xy: Floats, yx: Floats) -> tuple[float, float]:
+class Own(NamedTuple):
+    """Kernel sums of rows over the others of their own side.
+
+    Parameters
+    ----------
+    sums
+        **Shape** (n,): over rows of other persons.
+    counts
+        **Shape** (n,): how many those are.
+    groups
+        **Shape** (n,): whose each row is; None where every row is alone.
+    """
+
+    sums: Floats
+    counts: Floats
+    groups: Codes | None
+
+    @classmethod
+    def of(cls, rows: Embedded, width: float, groups: Codes | None, *, threads: int) -> Own:
+        """Of these rows."""
+        sums = kernel_sums(rows, rows, width, threads=threads)
+        if groups is None:
+            return cls(sums - 1, np.full(len(rows), len(rows) - 1.0), None)
+        sizes = np.bincount(groups)[groups]
+        return cls(sums - own_sums(rows, groups, width), len(rows) - sizes.astype(float), groups)
+
+    @property
+    def mean(self) -> float:
+        """The mean over pairs."""
+        return float((self.sums / self.counts.mean()).mean())
+
+    @property
+    def influence(self) -> Floats:
+        """**Shape** (n,): how each row moves half of `mean`, but for a constant."""
+        means: Floats = self.sums / self.counts.mean()
+        return (
+            means if self.groups is None else means - self.mean * self.counts / self.counts.mean()
+        )
+
+
+def own_sums(rows: Embedded, groups: Codes, width: float) -> Floats:
+    """**Shape** (n,): kernel sums of each row over the rows of its own group, itself included."""
+    order = np.argsort(groups, kind="stable")
+    numbers, codes, whose = rows.numbers[order], rows.codes[order], groups[order]
+    sums = np.ones(len(order))
+    for step in range(1, int(np.bincount(groups).max())):
+        first = np.flatnonzero(whose[step:] == whose[:-step])
+        second = first + step
+        squares = ((numbers[first] - numbers[second]) ** 2).sum(axis=1, dtype=np.float64)
+        squares += (codes[first] != codes[second]).sum(axis=1)
+        values = np.exp(-0.5 * squares / width**2)
+        # Each row stands at most once in `first`, and once in `second`.
+        sums[first] += values
+        sums[second] += values
+    found = np.empty(len(order))
+    found[order] = sums
+    return found
+
+
+def mmd2(x: Own, y: Own, xy: Floats, yx: Floats) -> tuple[float, float]:
     """The unbiased estimate and its standard error.
 
     The error is the delete-one jackknife's, which for this statistic is the variance of the
     linearised U-statistic (each row's influence is twice its mean similarity to its own side minus
-    that to the other).  Between equal distributions, where the linear part vanishes, its variance
-    is twice the true one: the interval errs on the wide side.
+    that to the other), persons taking the place of rows.  Between equal distributions, where the
+    linear part vanishes, its variance is twice the true one: the interval errs on the wide side.
 
     Parameters
     ----------
-    xx, yy
-        **Shape** (m,) and (n,): kernel sums of each row over its own side, itself included.
+    x, y
+        Of m and n rows: each side's kernel sums over itself.
     xy, yx
-        **Shape** (m,) and (n,): over the other side.
+        **Shape** (m,) and (n,): kernel sums of each row over the other side.
     """
-    m, n = len(xx), len(yy)
-    own_x, own_y = (xx - 1) / (m - 1), (yy - 1) / (n - 1)
+    m, n = len(xy), len(yx)
     other_x, other_y = xy / n, yx / m
-    estimate = float(own_x.mean() + own_y.mean() - 2 * other_x.mean())
-    variance = np.var(own_x - other_x, ddof=1) / m + np.var(own_y - other_y, ddof=1) / n
-    return estimate, 2 * math.sqrt(float(variance))
+    estimate = float(x.mean + y.mean - 2 * other_x.mean())
+    variance = mean_variance(x.influence - other_x, x.groups)
+    variance += mean_variance(y.influence - other_y, y.groups)
+    return estimate, 2 * math.sqrt(variance)
 
 
 def measure(evidence: Evidence) -> Measurement:
     """Synthetic against real rows; the control: held-out against real rows."""
-    drawn = samples(evidence)
+    drawn, whose = samples(evidence), groups(evidence)
     embed = Embedding.of(evidence)
     real = embed(drawn.real)
     width = bandwidth(real, evidence.stream("mmd: pairs"))
@@ -109,14 +174,17 @@ def measure(evidence: Evidence) -> Measurement:
     def sums(rows: Embedded, others: Embedded) -> Floats:
         return kernel_sums(rows, others, width, threads=evidence.threads)
 
-    own = sums(real, real)
+    def own(rows: Embedded, mine: Codes | None) -> Own:
+        return Own.of(rows, width, mine, threads=evidence.threads)
 
-    def compared(rows: Embedded) -> tuple[float, float]:
-        return mmd2(own, sums(rows, rows), sums(real, rows), sums(rows, real))
+    ours = own(real, whose.real)
 
-    value, error = compared(embed(drawn.synthetic))
-    control, control_error = compared(embed(drawn.holdout))
-    baseline, _ = compared(embed(drawn.independent))
+    def compared(rows: Embedded, mine: Codes | None) -> tuple[float, float]:
+        return mmd2(ours, own(rows, mine), sums(real, rows), sums(rows, real))
+
+    value, error = compared(embed(drawn.synthetic), whose.synthetic)
+    control, control_error = compared(embed(drawn.holdout), whose.holdout)
+    baseline, _ = compared(embed(drawn.independent), None)
     found = normal(value, error, evidence.confidence)
     return Measurement(
         id=ID,

@@ -30,7 +30,7 @@ import pyarrow.compute as pc
 
 from synthfactory.errors import EvaluationError
 from synthfactory.evaluation.evidence import Evidence, shuffled
-from synthfactory.evaluation.intervals import wilson
+from synthfactory.evaluation.intervals import independent_rows, wilson
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.suite import Suite
 from synthfactory.tables import Column, Encoded, Schema, Table
@@ -430,7 +430,9 @@ def measure(evidence: Evidence) -> Measurement:
     shares = np.array([1 - rows.mean() for rows in broken])
     control = share_kept(test)
     n = len(evidence.synthetic)
-    found = wilson(round(share_kept(broken) * n), n, evidence.confidence)
+    kept = ~np.any(broken, axis=0)
+    alone = independent_rows(kept.astype(np.float64), evidence.entities("synthetic"))
+    found = wilson(int(kept.sum()) * (alone / n), alone, evidence.confidence)
     worst = [place for place in np.argsort(shares, kind="stable")[:N_WORST] if shares[place] < 1]
     details: dict[str, Any] = {
         "rules": dict(Counter(kind for kind, _ in named)),

@@ -2,7 +2,8 @@
 
 How many neighbours lie near, and what a judge can learn, depends on how many rows there are.  So
 real rows, synthetic rows, real rows that nobody trained on (the noise ceiling) and rows of
-independent columns (the floor) are equally many.
+independent columns (the floor) are equally many.  Where an entity is declared, the groups say which
+of the sampled rows belong to one person.
 """
 
 from __future__ import annotations
@@ -10,12 +11,29 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from synthfactory.errors import EvaluationError
 from synthfactory.evaluation.evidence import Evidence, shuffled, take
 from synthfactory.tables import Encoded
 
+Codes = npt.NDArray[np.int64]
+
 LEAST = 10
+
+
+class Groups(NamedTuple):
+    """**Shape** (n_rows,) each: numbers from 0 on, equal for rows of one person.
+
+    None where every row is alone.
+    """
+
+    real: Codes | None = None
+    synthetic: Codes | None = None
+    holdout: Codes | None = None
+
+
+ALONE = Groups()
 
 
 class Samples(NamedTuple):
@@ -30,6 +48,42 @@ class Samples(NamedTuple):
     def n_rows(self) -> int:
         """Rows of each kind."""
         return len(self.real)
+
+
+def groups(evidence: Evidence) -> Groups:
+    """Whose the rows of `samples` are.
+
+    Raises
+    ------
+    EvaluationError
+        When an entity is declared and a part holds rows of fewer than 10.
+    """
+    n_rows = _size(evidence)
+
+    def some(part: str) -> Codes | None:
+        entities = evidence.entities(part)
+        if entities is None:
+            return None
+        whose = np.unique(entities[_places(evidence, part, n_rows)], return_inverse=True)[1]
+        if whose.max(initial=-1) + 1 < LEAST:
+            raise EvaluationError(
+                f"The {part} table has rows of {whose.max(initial=-1) + 1} different "
+                f"'{evidence.schema.entity}'; how much they differ takes at least {LEAST}. Give "
+                "rows of more, or declare no entity."
+            )
+        return whose
+
+    return Groups(some("train"), some("synthetic"), some("test"))
+
+
+def _size(evidence: Evidence) -> int:
+    smallest = min(len(evidence.train), len(evidence.synthetic), len(evidence.test))
+    return min(smallest, max(evidence.max_rows // 2, LEAST))
+
+
+def _places(evidence: Evidence, part: str, n_rows: int) -> npt.NDArray[np.integer]:
+    order = evidence.stream(f"samples: {part}").permutation(len(getattr(evidence, part)))
+    return np.sort(order[:n_rows])
 
 
 def samples(evidence: Evidence) -> Samples:
@@ -60,12 +114,9 @@ def samples(evidence: Evidence) -> Samples:
                 f"The {name} table has {len(rows)} rows; comparing whole rows needs at least "
                 f"{LEAST}. Give more rows."
             )
-    n_rows = min(*(len(rows) for rows in parts.values()), max(evidence.max_rows // 2, LEAST))
-
-    def some(rows: Encoded, name: str) -> Encoded:
-        order = evidence.stream(f"samples: {name}").permutation(len(rows))
-        return take(rows, np.sort(order[:n_rows]))
-
-    real, synthetic, holdout = (some(rows, name) for name, rows in parts.items())
+    n_rows = _size(evidence)
+    real, synthetic, holdout = (
+        take(rows, _places(evidence, name, n_rows)) for name, rows in parts.items()
+    )
     chance = evidence.stream("samples: independent")
     return Samples(real, synthetic, holdout, shuffled(evidence.train, n_rows, chance))

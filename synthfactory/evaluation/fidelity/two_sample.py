@@ -13,6 +13,11 @@ dealt anew under all the scores call chance a difference twice as often as they 
 - labels are dealt anew only for scores of judges that saw *earlier* folds alone: whatever those
   held, each later fold's labels are exchangeable when there is no difference, so p is exact.
 
+Rows of one person are alike, so where an entity is declared a judge who saw some of them would
+recognise the others.  Then whole persons are dealt to folds, the area's variance is that of persons
+(Obuchowski 1997), and persons are dealt labels anew, all their rows together, each by a fair coin:
+that is exact up to the number of heads, and holds where the one side has more rows of a person.
+
 An area clearly below 0.5 is no success: it comes from copies, which a judge who saw the one takes
 the other for.
 """
@@ -29,7 +34,7 @@ from scipy.stats import rankdata
 from sklearn.model_selection import StratifiedKFold
 
 from synthfactory.evaluation.evidence import Evidence, features
-from synthfactory.evaluation.fidelity.samples import samples
+from synthfactory.evaluation.fidelity.samples import groups, samples
 from synthfactory.evaluation.intervals import normal
 from synthfactory.evaluation.learners import boosted_classifier, few_threads
 from synthfactory.evaluation.measurement import Measurement
@@ -72,7 +77,10 @@ class Judged(NamedTuple):
 
 
 def permutation_p(
-    judgements: Sequence[tuple[Floats, Mask]], repeats: int, chance: np.random.Generator
+    judgements: Sequence[tuple[Floats, Mask]],
+    repeats: int,
+    chance: np.random.Generator,
+    persons: Sequence[Codes] | None = None,
 ) -> float:
     """How likely labels dealt anew are ordered by the scores at least as well as the true ones.
 
@@ -86,10 +94,19 @@ def permutation_p(
         scores may depend on the labels of folds before it, not on its own or later ones.
     repeats
         How often labels are dealt anew.
+    persons
+        Of each fold, whose each row is, **shape** (n_fold,); None where every row is alone.  Then
+        ranks are taken from the fold's middle, as the number of positive rows is left to chance.
     """
     seen, dealt = 0.0, np.zeros(repeats)
-    for scores, is_positive in judgements:
+    for place, (scores, is_positive) in enumerate(judgements):
         ranks = rankdata(scores)
+        if persons is not None:
+            ranks -= (len(ranks) + 1) / 2
+            sums = np.bincount(np.unique(persons[place], return_inverse=True)[1], ranks)
+            seen += ranks[is_positive].sum()
+            dealt += [sums[chance.random(len(sums)) < 0.5].sum() for _ in range(repeats)]
+            continue
         seen += ranks[is_positive].sum()
         n_positive = int(is_positive.sum())
         dealt += [chance.permutation(ranks)[:n_positive].sum() for _ in range(repeats)]
@@ -97,7 +114,44 @@ def permutation_p(
     return float((1 + (dealt >= seen).sum()) / (1 + repeats))
 
 
-def judged(evidence: Evidence, real: Encoded, other: Encoded, *, explain: bool) -> Judged:
+class Whose(NamedTuple):
+    """**Shape** (n,) each: whose the rows of both sides are."""
+
+    real: Codes
+    other: Codes
+
+    @classmethod
+    def of(cls, real: Codes | None, other: Codes | None, n: int) -> Whose | None:
+        """None where every row of both sides is alone."""
+        if real is None and other is None:
+            return None
+        alone = np.arange(n)
+        return cls(alone if real is None else real, alone if other is None else other)
+
+    @property
+    def together(self) -> Codes:
+        """**Shape** (2n,): both, of different numbers."""
+        return np.concatenate([self.real, self.other + self.real.max() + 1])
+
+    def folds(self, chance: np.random.Generator) -> list[Codes]:
+        """Places of rows in folds, whole persons in one, equally many of each side in all."""
+        fold = np.concatenate(
+            [
+                chance.permutation(np.arange(side.max() + 1) % N_FOLDS)[side]
+                for side in (self.real, self.other)
+            ]
+        )
+        return [np.flatnonzero(fold == number) for number in range(N_FOLDS)]
+
+
+def judged(
+    evidence: Evidence,
+    real: Encoded,
+    other: Encoded,
+    whose: Whose | None = None,
+    *,
+    explain: bool,
+) -> Judged:
     """Judges of real against other rows.
 
     Parameters
@@ -106,6 +160,8 @@ def judged(evidence: Evidence, real: Encoded, other: Encoded, *, explain: bool) 
         The evidence.
     real, other
         Equally many rows.
+    whose
+        Whose they are; None where every row is alone.
     explain
         Whether to ask which columns give the difference away.
     """
@@ -119,8 +175,11 @@ def judged(evidence: Evidence, real: Encoded, other: Encoded, *, explain: bool) 
         judge.fit(x[fit], is_other[fit].astype(np.int64))
         return judge, judge.decision_function(x[held])
 
-    splitter = StratifiedKFold(N_FOLDS, shuffle=True, random_state=evidence.integer("folds"))
-    folds = [held for _, held in splitter.split(x, is_other)]
+    if whose is None:
+        splitter = StratifiedKFold(N_FOLDS, shuffle=True, random_state=evidence.integer("folds"))
+        folds = [held for _, held in splitter.split(x, is_other)]
+    else:
+        folds = whose.folds(evidence.stream("two samples: folds of persons"))
     scores, lost = np.empty(2 * n), []
     for number, held in enumerate(folds):
         rest = np.concatenate([fold for fold in folds if fold is not held])
@@ -134,8 +193,21 @@ def judged(evidence: Evidence, real: Encoded, other: Encoded, *, explain: bool) 
         for number in range(1, N_FOLDS - 1)
     ] + [scores[folds[-1]]]
     judgements = [(found, is_other[fold]) for found, fold in zip(in_order, folds[1:], strict=True)]
-    value, error = auc(scores[is_other], scores[~is_other])
-    p = permutation_p(judgements, N_PERMUTATIONS, evidence.stream("two samples: labels"))
+    value, error = auc(
+        scores[is_other],
+        scores[~is_other],
+        positive_groups=None if whose is None else whose.other,
+        negative_groups=None if whose is None else whose.real,
+    )
+    if whose is not None:
+        # Where all pairs are in order, persons do not differ; one half wrong is the least error.
+        error = max(error, 0.5 / (1 + min(int(side.max()) for side in whose)))
+    p = permutation_p(
+        judgements,
+        N_PERMUTATIONS,
+        evidence.stream("two samples: labels"),
+        None if whose is None else [whose.together[fold] for fold in folds[1:]],
+    )
     columns = dict(zip(evidence.names, np.mean(lost, axis=0).tolist(), strict=True)) if lost else {}
     return Judged(value, math.sqrt(2) * error, p, n, columns)
 
@@ -168,10 +240,15 @@ def work(evidence: Evidence, piece: str) -> Judged:
     A single thread: for so few rows, threads wait for each other longer than they work, many times
     longer where others use the processor too; two workers can share the two pieces.
     """
-    drawn = samples(evidence)
-    other = drawn.synthetic if piece == SYNTHETIC else drawn.holdout
+    drawn, persons = samples(evidence), groups(evidence)
+    other, theirs = (
+        (drawn.synthetic, persons.synthetic)
+        if piece == SYNTHETIC
+        else (drawn.holdout, persons.holdout)
+    )
+    whose = Whose.of(persons.real, theirs, drawn.n_rows)
     with few_threads(1):
-        return judged(evidence, drawn.real, other, explain=piece == SYNTHETIC)
+        return judged(evidence, drawn.real, other, whose, explain=piece == SYNTHETIC)
 
 
 def conclude(evidence: Evidence, results: Mapping[str, Judged]) -> Found:

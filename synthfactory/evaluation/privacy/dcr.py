@@ -34,7 +34,8 @@ from synthfactory.evaluation.neighbours import (
     part,
     scales,
 )
-from synthfactory.evaluation.subgroups import MIN_PEOPLE, N_TENTHS, holm, rarity
+from synthfactory.evaluation.people import FEWEST_COMPARED
+from synthfactory.evaluation.subgroups import N_TENTHS, holm, rarity
 from synthfactory.evaluation.suite import Found, Suite
 from synthfactory.tables import Encoded
 
@@ -352,7 +353,7 @@ def by_rarity(won: Floats, real: Integers, tenths: Integers, confidence: float) 
     results: list[dict[str, Any]] = []
     for tenth in range(N_TENTHS):
         rows = mine == tenth
-        if min(int(rows.sum()), int(people[tenth])) < MIN_PEOPLE:
+        if min(int(rows.sum()), int(people[tenth])) < FEWEST_COMPARED:
             continue
         found = share(won[rows], real[rows], confidence)
         p = float(stats.norm.sf((found.estimate - 0.5) / error(found, confidence)))

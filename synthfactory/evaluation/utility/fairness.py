@@ -25,6 +25,7 @@ from synthfactory.evaluation.evidence import Evidence
 from synthfactory.evaluation.intervals import Interval, normal
 from synthfactory.evaluation.learners import BOOSTING
 from synthfactory.evaluation.measurement import Measurement
+from synthfactory.evaluation.people import FEWEST_COMPARED
 from synthfactory.evaluation.utility.results import FRESH, REAL, SYNTHETIC, Results
 from synthfactory.evaluation.utility.scores import Scored, draws
 from synthfactory.evaluation.utility.task import Rows, Task
@@ -35,7 +36,6 @@ Codes = npt.NDArray[np.integer[Any]]
 Mask = npt.NDArray[np.bool_]
 
 ID = "utility.fairness_gap"
-MIN_PEOPLE = 50
 MIN_OUTCOMES = 20
 PARITY = "demographic parity difference"
 ODDS = "equalized odds difference"
@@ -60,7 +60,7 @@ def grouped(codes: Codes, n_levels: int) -> Codes:
 
     Missing values (code ``n_levels``) are no group.
     """
-    large = np.bincount(codes, minlength=n_levels + 1) >= MIN_PEOPLE
+    large = np.bincount(codes, minlength=n_levels + 1) >= FEWEST_COMPARED
     large[n_levels] = False
     return np.where(large[codes], codes, -1)
 
@@ -178,13 +178,17 @@ def comparisons(evidence: Evidence, test: Rows, truth: Mask) -> list[Comparison]
     if not found:
         raise EvaluationError(
             f"Fairness cannot be told: none of {', '.join(attributes_of(evidence))} has two groups "
-            f"of at least {MIN_PEOPLE} test people. Use a larger table."
+            f"of at least {FEWEST_COMPARED} test people. Use a larger table."
         )
     return found
 
 
 def differences(
-    evidence: Evidence, truth: Mask, chosen: Mask, compared: Sequence[Comparison]
+    evidence: Evidence,
+    truth: Mask,
+    chosen: Mask,
+    compared: Sequence[Comparison],
+    persons: npt.NDArray[np.int64] | None = None,
 ) -> list[Scored]:
     """Each comparison's difference under one model, and the same on each draw of the test people.
 
@@ -198,9 +202,11 @@ def differences(
         **Shape** (n_test,): whom the model takes for one.
     compared
         See `comparisons`.
+    persons
+        **Shape** (n_test,): whose each row is; None where every row is alone.
     """
     repeats: list[list[Floats]] = [[] for _ in compared]
-    for block in draws(evidence, len(truth)):
+    for block in draws(evidence, len(truth), persons):
         for made, one in zip(repeats, compared, strict=True):
             _, resampled = DIFFERENCES[one.difference]
             people = one.people
@@ -236,7 +242,13 @@ def measure(found: Results) -> Measurement:
     truth = found.test.y == task.classes[1]
     compared = comparisons(evidence, found.test, truth)
     synthetic, real, fresh = (
-        differences(evidence, truth, chosen(found.trained[BOOSTING, source].predicted), compared)
+        differences(
+            evidence,
+            truth,
+            chosen(found.trained[BOOSTING, source].predicted),
+            compared,
+            found.test.persons,
+        )
         for source in (SYNTHETIC, REAL, FRESH)
     )
     confidence = 1 - (1 - evidence.confidence) / len(compared)
@@ -259,8 +271,8 @@ def measure(found: Results) -> Measurement:
         confidence=evidence.confidence,
         method="|difference under gradient boosting trained on synthetic rows - difference under "
         "gradient boosting trained on real rows|, demographic parity and equalized odds "
-        f"differences between groups of at least {MIN_PEOPLE} real test people (fairlearn), worst "
-        f"of {len(compared)} by its upper bound, normal interval with the paired bootstrap's "
+        f"differences between groups of at least {FEWEST_COMPARED} real test people (fairlearn), "
+        f"worst of {len(compared)} by its upper bound, normal interval with the paired bootstrap's "
         "error and Bonferroni; the control is the worst under a model of fresh real rows",
         details={
             "worst": worst.attribute,

@@ -97,12 +97,18 @@ def overlap(p: Floats, q: Floats) -> Floats:
     return np.asarray(np.minimum(p, q).sum(axis=-1), dtype=np.float64)
 
 
-def agreement(evidence: Evidence, ours: npt.NDArray[np.float32],
-              real: npt.NDArray[np.float32]) -> Scored:  # fmt: skip
-    """The overlap of two models' importances, and on each draw of the rows."""
-    once = np.ones((1, len(real)))
+def agreement(
+    evidence: Evidence,
+    ours: npt.NDArray[np.float32],
+    real: npt.NDArray[np.float32],
+    persons: npt.NDArray[np.int64] | None = None,
+) -> Scored:
+    """The overlap of two models' importances, and on each draw of the rows or of the persons."""
+    once, n = np.ones((1, len(real))), len(real)
+    if persons is not None:
+        persons = np.unique(persons[:n], return_inverse=True)[1]
     repeats = [
-        overlap(shares(block, ours), shares(block, real)) for block in draws(evidence, len(real))
+        overlap(shares(block, ours), shares(block, real)) for block in draws(evidence, n, persons)
     ]
     return Scored(
         estimate=float(overlap(shares(once, ours), shares(once, real))[0]),
@@ -116,7 +122,7 @@ def measure(found: Results) -> Measurement:
     synthetic, real, fresh = (
         _known(found.trained[BOOSTING, source].losses) for source in (SYNTHETIC, REAL, FRESH)
     )
-    agreed = agreement(evidence, synthetic, real)
+    agreed = agreement(evidence, synthetic, real, found.test.persons)
     interval = agreed.interval(evidence.confidence)
     once = np.ones((1, len(real)))
     p, q = shares(once, synthetic)[0], shares(once, real)[0]

@@ -75,9 +75,8 @@ def judged(evidence: Evidence, trained: Mapping[Model, Trained]) -> Results:
     """
     task = task_of(evidence)
     test = test_rows(evidence, task)
-    scored = judge(
-        evidence, test.y, {model: found.predicted for model, found in trained.items()}, task
-    )
+    predictions = {model: found.predicted for model, found in trained.items()}
+    scored = judge(evidence, test.y, predictions, task, test.persons)
     real = scored[BOOSTING, REAL].interval(evidence.confidence)
     if real.lcb <= task.chance:
         raise EvaluationError(

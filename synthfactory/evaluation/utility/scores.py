@@ -3,6 +3,7 @@
 Resampling the test rows in pairs lets the scores of two models move together, so that their
 difference and ratio have the interval of a difference and a ratio (Efron and Tibshirani 1993,
 https://doi.org/10.1201/9780429246593, chapter 8).  Predictions are sorted once, not once per draw.
+Where an entity is declared, whole persons are drawn.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synthfactory.evaluation.evidence import Evidence
-from synthfactory.evaluation.intervals import Interval, percentile
+from synthfactory.evaluation.intervals import Interval, percentile, row_weights
 from synthfactory.evaluation.utility.task import Task
 
 Floats = npt.NDArray[np.float64]
@@ -35,25 +36,31 @@ class Scored:
         return percentile(self.estimate, self.repeats, confidence)
 
 
-def draws(evidence: Evidence, n: int) -> Iterator[Floats]:
+def draws(
+    evidence: Evidence, n: int, persons: npt.NDArray[np.int64] | None = None
+) -> Iterator[Floats]:
     """How often each of ``n`` test rows is drawn, in blocks of **shape** (some repeats, n).
 
     Whoever asks gets the same draws, so that everything which is judged on them is paired.
+
+    Parameters
+    ----------
+    persons
+        **Shape** (n,): whose each row is (`Rows.persons`); None where every row is alone.
     """
     chance = evidence.stream("utility: bootstrap")
     at_once = max(1, BLOCK_CELLS // n)
     for first in range(0, evidence.repeats, at_once):
         n_draws = min(at_once, evidence.repeats - first)
-        yield np.stack(
-            [
-                np.bincount(chance.integers(n, size=n), minlength=n).astype(np.float64)
-                for _ in range(n_draws)
-            ]
-        )
+        yield np.stack([row_weights(n, chance, persons) for _ in range(n_draws)])
 
 
 def judge(
-    evidence: Evidence, truth: Floats, predictions: Mapping[Name, Floats], task: Task
+    evidence: Evidence,
+    truth: Floats,
+    predictions: Mapping[Name, Floats],
+    task: Task,
+    persons: npt.NDArray[np.int64] | None = None,
 ) -> dict[Name, Scored]:
     """The score of each model's predictions for the test rows.
 
@@ -65,10 +72,12 @@ def judge(
         **Shape** (n,): the answers.
     predictions
         **Shape** (n,) or (n, n_classes) each; see `scores`.
+    persons
+        As in `draws`.
     """
     once = np.ones((1, len(truth)))
     repeats: dict[Name, list[Floats]] = {name: [] for name in predictions}
-    for block in draws(evidence, len(truth)):
+    for block in draws(evidence, len(truth), persons):
         for name, predicted in predictions.items():
             repeats[name].append(scores(truth, predicted, task, block))
     return {

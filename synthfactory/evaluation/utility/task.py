@@ -98,24 +98,36 @@ class Rows:
         **Shape** (n,): codes of classes, or numbers.
     categorical
         **Shape** (n_features,): which features are codes of levels.
+    persons
+        **Shape** (n,): numbers from 0 on, equal for rows of one person; None where every row is
+        alone.
     """
 
     rows: Encoded
     x: Floats
     y: Floats
     categorical: Sequence[bool]
+    persons: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.y)
 
     @classmethod
-    def of(cls, evidence: Evidence, rows: Encoded, task: Task) -> Rows:
-        """The rows of which the answer is known."""
+    def of(
+        cls,
+        evidence: Evidence,
+        rows: Encoded,
+        task: Task,
+        persons: npt.NDArray[np.int64] | None = None,
+    ) -> Rows:
+        """The rows of which the answer is known, and whose they are."""
         y = answers(rows, task)
         known = np.flatnonzero(~np.isnan(y))
         rows = take(rows, known)
         x, categorical = features(rows, task.place, evidence.schema)
-        return cls(rows=rows, x=x, y=y[known], categorical=categorical)
+        if persons is not None:
+            persons = np.unique(persons[known], return_inverse=True)[1]
+        return cls(rows=rows, x=x, y=y[known], categorical=categorical, persons=persons)
 
 
 def test_rows(evidence: Evidence, task: Task) -> Rows:
@@ -126,7 +138,14 @@ def test_rows(evidence: Evidence, task: Task) -> Rows:
     EvaluationError
         When fewer than 10 have an answer.
     """
-    rows = Rows.of(evidence, evidence.at_most(evidence.test, "utility: test rows"), task)
+    places = evidence.places_at_most(len(evidence.test), "utility: test rows")
+    persons = evidence.entities("test")
+    rows = Rows.of(
+        evidence,
+        take(evidence.test, places),
+        task,
+        None if persons is None else persons[places],
+    )
     if len(rows) < MIN_TEST:
         raise EvaluationError(
             f"Only {len(rows)} test rows have a target; expected at least {MIN_TEST}."
