@@ -86,6 +86,8 @@ def plan(arguments: argparse.Namespace) -> int:
         if item.left is not None:
             about = time_in_words(item.left.seconds)
             screen.print(Text(f"    about {about}, from {item.left.source}"))
+        for note in item.notes:
+            screen.print(Text(f"    {note}"))
     for line in jobs:
         screen.print(Text(line))
     counts = {

@@ -68,7 +68,6 @@ def left_behind(tmp_path_factory: pytest.TempPathFactory) -> Path:
             f"dataset.path={folder / 'people.csv'}",
             "dataset.target=outcome",
             "dataset.entity=person",
-            "dataset.min_people=10",
             f"generator={generator}",
             *(["generator.epochs=5"] if generator == "tvae" else []),
             "evaluation=quick",

@@ -59,13 +59,14 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     order = AnOrder(
         dataset=dataset, generator=Bootstrap(), evaluation=Evaluation(repeats=20), split=Split()
     )
-    table = dataset.load()
+    table, rare = dataset.load_with_changes()
     parts = order.split.apply(table, seed=0)
     synthetic = order.generator.fit(parts.train, seed=0).sample(300, seed=1)
     findings = order.evaluation.run(**parts._asdict(), synthetic=synthetic, seed=2)
     report: dict[str, Any] = build_report(
         order,
         schema=table.schema,
+        rare=rare,
         split=split_report(parts),
         findings=findings,
         verdict=decide(findings, order.policy),

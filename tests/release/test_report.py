@@ -14,7 +14,8 @@ import report_examples as examples
 from synthfactory.certification import Policy, decide, load_policy
 from synthfactory.release import build_report, render_html
 from synthfactory.release.report import environment, loss_curve, outcome_of
-from synthfactory.tables import Column, Dataset, Schema, Split
+from synthfactory.tables import Column, Dataset, RareValues, Schema, Split
+from synthfactory.tables.rare import Changed
 
 CANARY = "canary-5f1c"
 CANARY_NUMBER = 987_654_321.25
@@ -59,6 +60,17 @@ SECRETIVE = Schema(
 )
 
 
+RARE = RareValues(
+    min_people=10,
+    n_rows=105,
+    n_people=105,
+    changes=(
+        Changed(column="age", change="high", cells=9, people=9),
+        Changed(column="disease", change="together", cells=14, people=14),
+    ),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class AnOrder:
     dataset: Dataset = field(
@@ -93,6 +105,7 @@ def build(order: AnOrder | None = None, **changes: Any) -> dict[str, Any]:
     example = examples.certified()
     given: dict[str, Any] = {
         "schema": SECRETIVE,
+        "rare": RARE,
         "split": {"rows": {"train": 60, "control": 25, "test": 20}, "by": "row"},
         "findings": Written(example["findings"]),
         "verdict": decide(example["findings"], "default"),
