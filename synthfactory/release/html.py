@@ -243,6 +243,7 @@ def rare_view(report: Json) -> dict[str, Any] | None:
         return None
     return {
         "sentence": words.rare_sentence(report),
+        "brief": words.rare_brief(report),
         "rows": words.rare_rows(report),
         "declared": ", ".join(map(words.plain_text, report["rareValues"]["declared"])),
         "single": ", ".join(map(words.plain_text, report["rareValues"]["single"])),

@@ -1450,6 +1450,18 @@ def rare_sentence(report: Json) -> str:
     return f"Before anything was learnt, values of {few} were made common, in {were}."
 
 
+def rare_brief(report: Json) -> str:
+    """The same for a page that must stay one page.
+
+    >>> rare_brief({"rareValues": {"minPeople": 10, "kept": False}})
+    'Values of fewer than 10 people were made common first.'
+    """
+    rare = report["rareValues"]
+    if rare["kept"]:
+        return "Rare values were kept."
+    return f"Values of fewer than {rare['minPeople']} people were made common first."
+
+
 def rare_rows(report: Json) -> list[tuple[str, str, str]]:
     """By column what was done about rare values, and to about how many cells."""
     rare = report["rareValues"]

@@ -199,3 +199,38 @@ def test_the_environment_names_versions_without_importing_them() -> None:
     assert described["threads"] == 2
     assert described["packages"]["numpy"]
     assert described["python"].startswith("3.")
+
+
+def test_rare_values_are_told_with_rounded_counts() -> None:
+    report = build()
+    assert report["rareValues"] == {
+        "minPeople": 10,
+        "kept": False,
+        "changes": [
+            {"column": "age", "change": "high", "cells": None},
+            {"column": "disease", "change": "together", "cells": 10},
+        ],
+        "declared": [],
+        "single": [],
+    }
+    page = render_html(report)
+    assert "values of fewer than 10 people were made common, in 2 columns" in page
+    assert "<td>clipped from above</td><td>of fewer than 10 people</td>" in page
+    assert "Rare values" not in {item["what"] for item in report["notAssessed"]}
+
+
+def test_rare_values_that_were_kept_are_a_gap_that_is_named() -> None:
+    kept = RareValues(min_people=0, n_rows=105, n_people=105)
+    order = AnOrder(dataset=Dataset(path="people.csv", target="disease", min_people=0))
+    report = build(order, rare=kept)
+    assert report["notAssessed"][0]["what"] == "Rare values"
+    assert "dataset.min_people=0" in report["command"]
+    page = render_html(report)
+    assert page.count("Rare values were kept: ") >= 3
+
+
+def test_nothing_rare_and_reports_of_before_are_rendered() -> None:
+    report = build(rare=RareValues(min_people=10, n_rows=105, n_people=105))
+    assert "No value of fewer than 10 people was found" in render_html(report)
+    del report["rareValues"]
+    assert "Rare values" not in render_html(report)
