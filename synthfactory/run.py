@@ -145,6 +145,12 @@ class Run:
         done = [stage for stage in STAGES if self.is_done(stage)]
         return f"Run({self.folder.name}: {len(done)}/{len(STAGES)} stages)"
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the table's owner should know of its rare values before anything is learnt."""
+        lines = () if self.rare is None else self.rare.lines
+        return tuple(f"{self.order.dataset.name}: {line}" for line in lines)
+
     def record(self) -> None:
         """Write ``order.json``, once."""
         path = self.folder / ORDER_FILE

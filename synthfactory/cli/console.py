@@ -69,10 +69,8 @@ def rare_lines(view: View) -> list[str]:
     """What is done about rare values of the tables that something is still to be made of."""
     told: dict[str, None] = {}
     for run in view.runs:
-        if run.rare is not None and run.folder.name not in view.outcomes:
-            told.update(
-                dict.fromkeys(f"{run.order.dataset.name}: {line}" for line in run.rare.lines)
-            )
+        if run.folder.name not in view.outcomes:
+            told.update(dict.fromkeys(run.notes))
     return list(told)
 
 

@@ -99,7 +99,7 @@ def _plan_one(run: Run) -> Plan:
             missing=missing,
             reasons=tuple(reasons),
             left=_left(run, missing),
-            notes=_notes(run),
+            notes=run.notes,
         )
     return Plan(
         run=run.folder.name,
@@ -108,12 +108,8 @@ def _plan_one(run: Run) -> Plan:
         missing=missing,
         reasons=tuple(_why_new(run)),
         left=_left(run, missing),
-        notes=_notes(run),
+        notes=run.notes,
     )
-
-
-def _notes(run: Run) -> tuple[str, ...]:
-    return () if run.rare is None else run.rare.lines
 
 
 def _left(run: Run, missing: Sequence[str]) -> Left | None:

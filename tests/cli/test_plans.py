@@ -138,6 +138,6 @@ def test_plan_and_run_tell_what_is_made_common(people_csv: Path, tmp_path: Path)
     settings = compose.one(words(people_csv, tmp_path), None)
     run = Run.open(settings.order, settings.runs)
     twin = Run.open(dataclasses.replace(settings.order, seed=1), settings.runs)
-    assert rare_lines(View(runs=(run, twin))) == [f"people: {plan.notes[0]}"]
+    assert rare_lines(View(runs=(run, twin))) == list(plan.notes)
     ended = Outcome(run=run.folder.name, folder=run.folder, state="refused")
     assert rare_lines(View(runs=(run,), outcomes={ended.run: ended})) == []
