@@ -66,7 +66,7 @@ def measured(n_columns: int, folder: Path) -> dict[str, Any]:
         policy=load_policy("default"),
         threads=1,
     )
-    table = order.dataset.load()
+    table, rare = order.dataset.load_with_changes()
     parts = order.split.apply(table, seed=0)
     synthetic = order.generator.fit(parts.train, seed=0).sample(len(parts.train), seed=1)
     began_s = time.perf_counter()
@@ -77,6 +77,7 @@ def measured(n_columns: int, folder: Path) -> dict[str, Any]:
     report = build_report(
         order,
         schema=table.schema,
+        rare=rare,
         split=split_report(parts),
         findings=findings,
         verdict=verdict,

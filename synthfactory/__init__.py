@@ -39,15 +39,17 @@ if TYPE_CHECKING:
     from synthfactory.notebook import certificate as certificate
     from synthfactory.shadowing import evaluate as evaluate
     from synthfactory.tables import Column as Column
+    from synthfactory.tables import RareValues as RareValues
     from synthfactory.tables import Schema as Schema
     from synthfactory.tables import Table as Table
+    from synthfactory.tables import merge_rare as merge_rare
     from synthfactory.tables import read_table as read_table
     from synthfactory.tables import split as split
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "tables": ("Column", "Schema", "Table", "read_table", "split"),
+    "tables": ("Column", "RareValues", "Schema", "Table", "merge_rare", "read_table", "split"),
     "generators": (
         "CTGAN",
         "TVAE",

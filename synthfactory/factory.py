@@ -71,12 +71,13 @@ def split(run: Run, work: Path, report: Reporter) -> None:
     OrderError
         When the parts are too small for what the policy needs.
     """
-    table = run.load_table()
+    table, rare = run.load_table_with_changes()
     parts, policy = run.order.split.apply(table, seed=run.order.seed), run.order.policy
     rows = {name: part.n_rows for name, part in parts._asdict().items()}
     policy.needs.check_people(policy.id, **rows)
     artifacts.write_json(work / "split.json", split_report(parts))
-    artifacts.write_json(work / "quality.json", quality_report(table))
+    quality = {**quality_report(table), "rare_values": rare.to_dict()}
+    artifacts.write_json(work / "quality.json", quality)
 
 
 def fit(run: Run, work: Path, report: Reporter) -> None:
@@ -288,10 +289,12 @@ def decide(run: Run, work: Path, report: Reporter) -> None:
     """Let the policy decide, and write the report that says why."""
     findings = run.load_findings()
     verdict = certification.decide(findings, run.order.policy)
+    table, rare = run.load_table_with_changes()
     artifacts.write_json(work / "verdict.json", verdict.to_dict())
     report_on = release.build_report(
         run.order,
-        schema=run.load_table().schema,
+        schema=table.schema,
+        rare=rare,
         split=run.read("split/split.json"),
         findings=findings,
         verdict=verdict,

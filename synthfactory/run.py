@@ -38,7 +38,7 @@ from synthfactory.errors import Interrupted, TableError
 from synthfactory.evaluation import Findings
 from synthfactory.journal import CURVE_FILE, ORDER_FILE, STAGES, read_events
 from synthfactory.order import Order, as_plain
-from synthfactory.tables import Dataset, Parts, Schema, Table, read_table
+from synthfactory.tables import Dataset, Parts, RareValues, Schema, Table, read_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,12 +109,16 @@ class Run:
     folder
         ``<runs>/<dataset>-<generator>-s<seed>-<key>``.
     table_digest
-        Content digest of the confidential table (it stays in the run folder).
+        Content digest of the confidential table, its rare values made common (it stays in the run
+        folder).
+    rare
+        What was done about rare values; None where the table was not looked at.
     """
 
     order: Order
     folder: Path
     table_digest: str
+    rare: RareValues | None = None
 
     @classmethod
     def open(cls, order: Order, runs: Path) -> Run:
@@ -125,7 +129,7 @@ class Run:
         TableError
             When the table cannot be read.
         """
-        table_digest, schema_digest = _digests(order.dataset)
+        table_digest, schema_digest, rare = _look_at(order.dataset)
         key = artifacts.digest_json(
             {
                 "order": order.to_dict(),
@@ -137,11 +141,17 @@ class Run:
         ).removeprefix("sha256:")
         words = (order.dataset.name, order.generator.name, f"s{order.seed}", key[:12])
         name = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) or "table" for word in words)
-        return cls(order=order, folder=runs / name, table_digest=table_digest)
+        return cls(order=order, folder=runs / name, table_digest=table_digest, rare=rare)
 
     def __repr__(self) -> str:
         done = [stage for stage in STAGES if self.is_done(stage)]
         return f"Run({self.folder.name}: {len(done)}/{len(STAGES)} stages)"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the table's owner should know of its rare values before anything is learnt."""
+        lines = () if self.rare is None else self.rare.lines
+        return tuple(f"{self.order.dataset.name}: {line}" for line in lines)
 
     def record(self) -> None:
         """Write ``order.json``, once."""
@@ -159,14 +169,18 @@ class Run:
 
     def load_table(self) -> Table:
         """The confidential table, if it still is the one that the run began with."""
-        table = self.order.dataset.load()
+        return self.load_table_with_changes()[0]
+
+    def load_table_with_changes(self) -> tuple[Table, RareValues]:
+        """As `load_table`, and what was done about rare values."""
+        table, rare = self.order.dataset.load_with_changes()
         if table.digest != self.table_digest:
             raise TableError(
                 f"The table {self.order.dataset.path} changed since this run began: expected the "
                 f"content {self.table_digest[:19]}..., got {table.digest[:19]}.... "
                 "Repeat the command: the changed table gets a run of its own."
             )
-        return table
+        return table, rare
 
     def load_parts(self) -> Parts:
         """The confidential table's train, control and test parts, made anew from the seed."""
@@ -311,15 +325,18 @@ def _lasting(path: str) -> str:
     return str(Path(path).absolute()) if Path(path).is_file() else path
 
 
-_KNOWN_DIGESTS: dict[tuple[str, str, int, int], tuple[str, str]] = {}
+_KNOWN: dict[tuple[str, str, int, int], tuple[str, str, RareValues]] = {}
 
 
-def _digests(dataset: Dataset) -> tuple[str, str]:
-    """Content and schema digest of a table, read once per process while the file is unchanged."""
+def _look_at(dataset: Dataset) -> tuple[str, str, RareValues]:
+    """Content and schema digest of a table, and what was done about its rare values.
+
+    It is read once per process while the file is unchanged.
+    """
     path = Path(dataset.path)
     stamp = (path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else (0, 0)
     key = (artifacts.digest_json(as_plain(dataset)), dataset.path, *stamp)
-    if key not in _KNOWN_DIGESTS:
-        table = dataset.load()
-        _KNOWN_DIGESTS[key] = (table.digest, table.schema.digest)
-    return _KNOWN_DIGESTS[key]
+    if key not in _KNOWN:
+        table, rare = dataset.load_with_changes()
+        _KNOWN[key] = (table.digest, table.schema.digest, rare)
+    return _KNOWN[key]

@@ -57,7 +57,21 @@ def read_key(path: Path | None, did: str | None = None) -> IssuerKey:
 def watching(quiet: bool) -> AbstractContextManager[Watch]:
     """Show a campaign while it runs."""
     foresight = Foresight()
-    return shown(quiet, functools.partial(live_table, left=foresight), SparseLines(left=foresight))
+    return shown(
+        quiet,
+        functools.partial(live_table, left=foresight),
+        SparseLines(left=foresight),
+        rare_lines,
+    )
+
+
+def rare_lines(view: View) -> list[str]:
+    """What is done about rare values of the tables that something is still to be made of."""
+    told: dict[str, None] = {}
+    for run in view.runs:
+        if run.folder.name not in view.outcomes:
+            told.update(dict.fromkeys(run.notes))
+    return list(told)
 
 
 class Foresight:
@@ -84,7 +98,10 @@ class Foresight:
 
 @contextmanager
 def shown(
-    quiet: bool, picture: Callable[[Seen], RenderableType], lines: Callable[[Seen], None]
+    quiet: bool,
+    picture: Callable[[Seen], RenderableType],
+    lines: Callable[[Seen], None],
+    first: Callable[[Seen], list[str]] = lambda seen: [],
 ) -> Iterator[Callable[[Seen], None]]:
     """What is told while something runs: live on a terminal, a line now and then elsewhere.
 
@@ -96,15 +113,36 @@ def shown(
         What a terminal shows of what was told.
     lines
         Prints a line now and then.
+    first
+        What to say before all else, of what is told first.
     """
     screen = console()
+    begun = False
+
+    def begin(seen: Seen) -> None:
+        nonlocal begun
+        if not begun:
+            begun = True
+            for line in first(seen):
+                screen.print(Text(line))
+
     if quiet:
         yield lambda seen: None
     elif screen.is_terminal and not screen.is_dumb_terminal and not os.environ.get("CI"):
         with Live(console=screen, refresh_per_second=4, transient=True) as live:
-            yield lambda seen: live.update(picture(seen))
+
+            def update(seen: Seen) -> None:
+                begin(seen)
+                live.update(picture(seen))
+
+            yield update
     else:
-        yield lines
+
+        def tell_lines(seen: Seen) -> None:
+            begin(seen)
+            lines(seen)
+
+        yield tell_lines
 
 
 def live_table(view: View, left: Callable[[Run, Progress], str]) -> RichTable:

@@ -30,6 +30,8 @@ class Plan:
         Why it is not done.
     left
         How long what is missing took in past runs; None where no past run tells.
+    notes
+        What is done about rare values.
     """
 
     run: str
@@ -38,6 +40,7 @@ class Plan:
     missing: tuple[str, ...]
     reasons: tuple[str, ...]
     left: Left | None = None
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-able values."""
@@ -48,6 +51,7 @@ class Plan:
             "missing": list(self.missing),
             "reasons": list(self.reasons),
             "left": None if self.left is None else asdict(self.left),
+            "notes": list(self.notes),
         }
 
 
@@ -95,6 +99,7 @@ def _plan_one(run: Run) -> Plan:
             missing=missing,
             reasons=tuple(reasons),
             left=_left(run, missing),
+            notes=run.notes,
         )
     return Plan(
         run=run.folder.name,
@@ -103,6 +108,7 @@ def _plan_one(run: Run) -> Plan:
         missing=missing,
         reasons=tuple(_why_new(run)),
         left=_left(run, missing),
+        notes=run.notes,
     )
 
 

@@ -86,7 +86,7 @@ def plan(arguments: argparse.Namespace) -> int:
         if item.left is not None:
             about = time_in_words(item.left.seconds)
             screen.print(Text(f"    about {about}, from {item.left.source}"))
-    for line in jobs:
+    for line in (*dict.fromkeys(note for item in plans for note in item.notes), *jobs):
         screen.print(Text(line))
     counts = {
         state: sum(item.state == state for item in plans) for state in ("done", "continue", "new")

@@ -109,6 +109,7 @@ def render_html(report: Json, resources: Json | None = None) -> str:
             measured={family: overview.rows_of(section) for family, section in found.items()},
             sheet=sheet_rows(found, report),
             protocol=protocol_rows(report),
+            rare=rare_view(report),
             compared=compared_sentences(report),
             hardest=overview.hardest_hit(report),
             rules=rule_rows(report),
@@ -234,6 +235,19 @@ def protocol_rows(report: Json) -> list[tuple[str, str]]:
     if protocol.get("confidence") is not None:
         rows.append(("Coverage of the intervals", words.number(protocol["confidence"], "share")))
     return rows
+
+
+def rare_view(report: Json) -> dict[str, Any] | None:
+    """What was done about rare values; None for a report from before it was told."""
+    if "rareValues" not in report:
+        return None
+    return {
+        "sentence": words.rare_sentence(report),
+        "brief": words.rare_brief(report),
+        "rows": words.rare_rows(report),
+        "declared": ", ".join(map(words.plain_text, report["rareValues"]["declared"])),
+        "single": ", ".join(map(words.plain_text, report["rareValues"]["single"])),
+    }
 
 
 def compared_sentences(report: Json) -> list[str]:

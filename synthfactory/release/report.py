@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from synthfactory.certification import Policy, Verdict
     from synthfactory.evaluation import Evaluation, Findings
     from synthfactory.generators import Generator
-    from synthfactory.tables import Dataset, Schema, Split
+    from synthfactory.tables import Dataset, RareValues, Schema, Split
 
 Outcome = Literal["certified", "refused", "incomplete"]
 
@@ -56,6 +56,7 @@ def build_report(
     order: AnOrder,
     *,
     schema: Schema,
+    rare: RareValues,
     split: Mapping[str, Any],
     findings: Findings,
     verdict: Verdict,
@@ -70,6 +71,8 @@ def build_report(
         The resolved order; where the table lay is left out.
     schema
         Of the confidential table; only names, kinds and roles of columns are taken from it.
+    rare
+        What was done about rare values; only rounded counts are taken from it.
     split
         The split report: counts only.
     findings
@@ -95,6 +98,7 @@ def build_report(
             "version": __version__,
             "outcome": outcome_of(measured, decided),
             "dataset": describe_dataset(order.dataset, schema, split),
+            "rareValues": rare.public(),
             "order": public_order(ordered),
             "command": command_of(order),
             "split": dict(split),
@@ -104,7 +108,7 @@ def build_report(
             "findings": measured,
             "policy": {**order.policy.to_dict(), "digest": order.policy.digest},
             "verdict": decided,
-            "notAssessed": words.not_assessed(measured),
+            "notAssessed": words.not_assessed(measured, rare_kept=rare.kept),
             "manifest": {
                 "merkleRoot": manifest["merkleRoot"],
                 "parts": len(manifest["parts"]),
@@ -209,6 +213,7 @@ def command_of(order: AnOrder) -> str:
     else:
         chosen = ["dataset.path=<the confidential table>"]
         chosen += [f"dataset.target={dataset.target}"] if dataset.target else []
+    chosen += [word for word in _changed("dataset", dataset) if "dataset.min_people=" in word]
     chosen += [f"generator={order.generator.name}", *_changed("generator", order.generator)]
     chosen += [f"policy={_policy_name(order.policy)}"]
     chosen += [*_changed("evaluation", order.evaluation), *_changed("split", order.split)]

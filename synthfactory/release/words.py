@@ -14,6 +14,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from synthfactory.tables.rare import IN_WORDS
+
 Json = Mapping[str, Any]
 
 SIGNIFICANT = 0.05
@@ -1414,22 +1416,80 @@ GAPS: tuple[Gap, ...] = (
 )
 
 
-def not_assessed(findings: Json) -> list[dict[str, str]]:
+RARE_KEPT = {
+    "what": "Rare values",
+    "meaning": (
+        "Rare values were kept: a level that one person has, or the largest number of all, may"
+        " stand in the rows and in the model (dataset.min_people)."
+    ),
+}
+
+
+def rare_sentence(report: Json) -> str:
+    """What was done about values that few people have, in one sentence.
+
+    >>> rare_sentence({"rareValues": {"minPeople": 10, "kept": False, "changes": []}})
+    'No value of fewer than 10 people was found, so none was changed.'
+    """
+    rare = report["rareValues"]
+    if rare["kept"]:
+        return (
+            "Rare values were kept: the order says that a level or an extreme of a single person"
+            " may be learnt and released."
+        )
+    few = f"fewer than {rare['minPeople']} people"
+    columns = {change["column"] for change in rare["changes"]}
+    if not columns:
+        return f"No value of {few} was found, so none was changed."
+    were = "1 column" if len(columns) == 1 else f"{len(columns)} columns"
+    return f"Before anything was learnt, values of {few} were made common, in {were}."
+
+
+def rare_brief(report: Json) -> str:
+    """The same for a page that must stay one page.
+
+    >>> rare_brief({"rareValues": {"minPeople": 10, "kept": False}})
+    'Values of fewer than 10 people were made common first.'
+    """
+    rare = report["rareValues"]
+    if rare["kept"]:
+        return "Rare values were kept."
+    return f"Values of fewer than {rare['minPeople']} people were made common first."
+
+
+def rare_rows(report: Json) -> list[tuple[str, str, str]]:
+    """By column what was done about rare values, and to about how many cells."""
+    rare = report["rareValues"]
+    rows = []
+    for change in rare["changes"]:
+        cells = change["cells"]
+        told = f"of fewer than {rare['minPeople']} people" if cells is None else f"about {cells:,}"
+        column = plain_text(change["column"])
+        rows.append((column, IN_WORDS[change["change"]], told))
+    return rows
+
+
+def not_assessed(findings: Json, *, rare_kept: bool = False) -> list[dict[str, str]]:
     """What these findings leave open: a name and what it means, each.
 
     Parameters
     ----------
     findings
         As a dictionary.
+    rare_kept
+        Whether values that single people have were left in the table.
     """
     measurements = findings.get("measurements", ())
     measured_ids = {finding["id"] for finding in measurements}
     if any((each.get("details") or {}).get("claimed") is not None for each in measurements):
         measured_ids.add(CLAIMED)
     return [
-        {"what": gap.what, "meaning": gap.meaning}
-        for gap in GAPS
-        if measured_ids.isdisjoint(gap.closed_by)
+        *([RARE_KEPT] if rare_kept else []),
+        *(
+            {"what": gap.what, "meaning": gap.meaning}
+            for gap in GAPS
+            if measured_ids.isdisjoint(gap.closed_by)
+        ),
     ]
 
 

@@ -12,6 +12,9 @@ from synthfactory.tables.parquet import bits_per_row as bits_per_row
 from synthfactory.tables.parquet import parquet_settings as parquet_settings
 from synthfactory.tables.pseudonyms import check_room as check_room
 from synthfactory.tables.quality import quality_report as quality_report
+from synthfactory.tables.rare import OTHER as OTHER
+from synthfactory.tables.rare import RareValues as RareValues
+from synthfactory.tables.rare import merge_rare as merge_rare
 from synthfactory.tables.read import read_columns as read_columns
 from synthfactory.tables.read import read_table as read_table
 from synthfactory.tables.rows import row_numbers as row_numbers

@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
-from synthfactory.errors import OrderError, expect_count
-from synthfactory.tables.infer import MISSING_VALUES, infer_schema
-from synthfactory.tables.rare import merge_rare
+from synthfactory.errors import OrderError, TableError, expect_count
+from synthfactory.tables.infer import MISSING_VALUES, Raw, conform, infer_schema
+from synthfactory.tables.rare import MIN_PEOPLE, RareValues, merge_rare
 from synthfactory.tables.read import read_raw, read_table
-from synthfactory.tables.schema import Column
+from synthfactory.tables.schema import Column, Schema
 from synthfactory.tables.table import Table
 
 EMBEDDED = Path(__file__).resolve().parent / "data"
@@ -40,8 +40,8 @@ class Dataset:
         For people and catalogues.
     min_people
         Levels that fewer people have are put together, and numbers are clipped to the values that
-        so many people reach on either side (`merge_rare`); 0 leaves the table as it is.  Entities
-        where one is declared, else rows.
+        so many people reach on either side (`merge_rare`); 0 leaves the table as it is, which its
+        report then says.  Entities where one is declared, else rows.
     health
         Whether these are health data, which health-data catalogues list.
 
@@ -64,7 +64,7 @@ class Dataset:
     licence: str = ""
     citation: str = ""
     source: str = ""
-    min_people: int = 0
+    min_people: int = MIN_PEOPLE
     health: bool = False
 
     def __post_init__(self) -> None:
@@ -113,6 +113,10 @@ class Dataset:
 
     def load(self) -> Table:
         """Read and check the table; values of too few people are made common."""
+        return self.load_with_changes()[0]
+
+    def load_with_changes(self) -> tuple[Table, RareValues]:
+        """As `load`, and what was changed to make values of too few people common."""
         table = read_table(
             self.file,
             target=self.target,
@@ -122,8 +126,6 @@ class Dataset:
             columns=self.columns,
             missing_values=self.missing_values,
         )
-        if self.min_people == 0:
-            return table
         return merge_rare(table, self.min_people, self.columns)
 
 
@@ -144,9 +146,11 @@ def inspect_file(path: str | Path, *, name: str | None = None) -> str:
     """
     raw = read_raw(Path(path))
     schema, reasons = infer_schema(raw, columns={})
+    rare, told = _rare_in_words(raw, schema)
     lines = [
         f"# Inferred from {_comment(Path(path).name)}: {raw.data.num_rows} rows, "
         f"{len(schema.columns)} columns.",
+        *(f"# {_comment(line)}." for line in told),
         "# Change what is wrong: what stands here wins over what would be inferred.",
         "_target_: synthfactory.tables.Dataset",
         _entry("path", str(Path(path).resolve())),
@@ -156,6 +160,7 @@ def inspect_file(path: str | Path, *, name: str | None = None) -> str:
         _entry("quasi_identifiers", list(schema.quasi_identifiers)) + _because("by their names"),
         _entry("sensitive", list(schema.sensitive)) + _because("by their names"),
         _entry("missing_values", list(raw.missing_values)),
+        _entry("min_people", MIN_PEOPLE) + _because("values of fewer are made common; 0 keeps all"),
         'title: ""',
         'description: ""',
         'licence: ""',
@@ -165,8 +170,21 @@ def inspect_file(path: str | Path, *, name: str | None = None) -> str:
     ]
     for column in schema.columns:
         text = _flow({column.name: _declared(column)})[1:-1]
-        lines += [f"  # {_comment(reasons[column.name])}", f"  {text}"]
+        because = "; ".join([reasons[column.name], *rare.get(column.name, ())])
+        lines += [f"  # {_comment(because)}", f"  {text}"]
     return "\n".join(lines) + "\n"
+
+
+def _rare_in_words(raw: Raw, schema: Schema) -> tuple[dict[str, list[str]], tuple[str, ...]]:
+    """What a run would do about rare values: by column, and of the whole table."""
+    try:
+        _, rare = merge_rare(conform(raw, schema))
+    except TableError as error:
+        return {}, (str(error).rstrip("."),)
+    by_column: dict[str, list[str]] = {}
+    for item in rare.changes:
+        by_column.setdefault(item.column, []).append(rare.in_words(item))
+    return by_column, rare.lines
 
 
 def _declared(column: Column) -> dict[str, Any]:

@@ -59,12 +59,16 @@ def test_a_terminal_gets_a_live_table_and_ci_gets_lines(people_csv: Path, tmp_pa
         ]
 
     hides_cursor = "\x1b[?25l"
-    assert hides_cursor in on_terminal(words("terminal"))
+    live = on_terminal(words("terminal"))
+    assert hides_cursor in live
+    assert "people: rare values: " in live
     lines = on_terminal(words("ci"), CI="true")
     assert hides_cursor not in lines
+    assert "people: rare values: " in lines
     line = r"\[ +\d+:\d\d\] people-independent-s0-"
     assert re.search(line, lines)
     quiet = on_terminal([*words("quiet"), "-q"])
+    assert "rare values" not in quiet
     assert hides_cursor not in quiet
     assert not re.search(line, quiet)
     assert "refused" in quiet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -9,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from synthfactory import artifacts
+from synthfactory.campaign import View
 from synthfactory.cli import compose, main, plans
+from synthfactory.cli.console import rare_lines
 from synthfactory.errors import OrderError
 from synthfactory.factory import perform
 from synthfactory.journal import write_failure
-from synthfactory.run import Run
+from synthfactory.run import Outcome, Run
 
 
 def words(people_csv: Path, runs: Path, *more: str) -> list[str]:
@@ -124,3 +127,17 @@ def test_submit_without_a_batch_system_says_so(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["submit", *words(people_csv, tmp_path / "runs")]) == 1
     assert "There is no sbatch here" in capsys.readouterr().err
+
+
+def test_plan_and_run_tell_what_is_made_common(people_csv: Path, tmp_path: Path) -> None:
+    plan = plan_of(people_csv, tmp_path)
+    assert plan.notes[0].endswith("cells of 1 column were made common (dataset.min_people=10)")
+    assert plan.to_dict()["notes"] == list(plan.notes)
+    (kept,) = plan_of(people_csv, tmp_path, "dataset.min_people=0").notes
+    assert "rare values were kept" in kept
+    settings = compose.one(words(people_csv, tmp_path), None)
+    run = Run.open(settings.order, settings.runs)
+    twin = Run.open(dataclasses.replace(settings.order, seed=1), settings.runs)
+    assert rare_lines(View(runs=(run, twin))) == list(plan.notes)
+    ended = Outcome(run=run.folder.name, folder=run.folder, state="refused")
+    assert rare_lines(View(runs=(run,), outcomes={ended.run: ended})) == []

@@ -135,6 +135,9 @@ def test_inspect_writes_a_dataset_that_loads_back(people_csv: Path, tmp_path: Pa
     folder = tmp_path / "mine" / "dataset"
     done = synthfactory("inspect", str(people_csv), "-o", str(folder / "people.yaml"))
     assert done.returncode == 0, done.stderr
+    written = (folder / "people.yaml").read_text()
+    assert "were made common (dataset.min_people=10)" in written
+    assert "fewer than 10 people's cells clipped from above" in written
     shown = synthfactory("run", "--show", "--config-dir", str(tmp_path / "mine"), "dataset=people")
     assert json.loads(shown.stdout)["dataset"]["target"] == "outcome"
 

@@ -25,7 +25,7 @@ from synthfactory.evaluation.privacy import (
     singling_out,
 )
 from synthfactory.order import Order
-from synthfactory.tables import Column, Dataset, Encoded, Schema
+from synthfactory.tables import OTHER, Column, Dataset, Encoded, Schema
 
 LEVELS = tuple("abcdefgh")
 DAY = 86_400.0
@@ -544,6 +544,17 @@ def test_population_is_read_with_levels_that_the_table_does_not_know(tmp_path: P
     assert np.isnan(found.numbers[2, 0])
     with pytest.raises(SchemaError, match="has no column"):
         k_map.read_population(file, schema(quasi_identifiers=("date", "grade")))
+
+
+def test_levels_that_were_put_together_are_looked_up_together(tmp_path: Path) -> None:
+    """A synthetic row of a rare town fits everybody of a town that the table does not list."""
+    towns = ["a"] * 500 + ["b"] * 480 + ["c"] * 7 + ["d"] * 6 + ["e"] * 7
+    pd.DataFrame({"town": towns, "side": ["x", "y"] * 500}).to_csv(tmp_path / "t.csv", index=False)
+    table = Dataset(path=str(tmp_path / "t.csv"), quasi_identifiers=("town",)).load()
+    others = table.schema.column("town").categories.index(OTHER)
+    pd.DataFrame({"town": ["a", "c", "d", "zz"]}).to_csv(tmp_path / "all.csv", index=False)
+    found = k_map.read_population(tmp_path / "all.csv", table.schema)
+    assert found.codes[:, 0].tolist() == [0, others, others, others]
 
 
 def test_population_of_an_evaluation_is_looked_up_and_its_path_is_not_told(

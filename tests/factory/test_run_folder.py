@@ -171,3 +171,15 @@ def test_fit_tells_what_it_ran_on(certified_run: Path) -> None:
     assert "float32" in engine["products"]
     left = {path.name for path in certified_run.iterdir()}
     assert not left & {"fit.checkpoint.safetensors", "fit.losses.jsonl"}
+
+
+def test_a_run_tells_what_it_made_common(certified_run: Path) -> None:
+    """Exactly to who answers for the table; rounded to everybody else."""
+    changes = read_json(certified_run / "split" / "quality.json")["rare_values"]["changes"]
+    assert {change["column"] for change in changes} == {"pressure"}
+    assert {change["cells"] for change in changes} <= set(range(1, 10))
+    released = read_json(certified_run / "release" / "report.json")["rareValues"]
+    assert released["minPeople"] == 10
+    assert {change["cells"] for change in released["changes"]} == {None}
+    told = read_json(certified_run / "release" / "croissant.json")["description"]
+    assert "Values that fewer than 10 people have were made common" in told

@@ -1,7 +1,8 @@
 """Planted values are found in no paper of a run: release, report, log, journal, ledger, dashboard.
 
-A table with unique names, a rare level, an extreme number and an extreme date goes the whole way,
-once to a certificate and once to a refusal; then every byte that is left behind is searched.
+A table with unique names, a rare level, an extreme number and an extreme date goes the whole way:
+by default to a certificate, and with its rare values kept to a refusal.  Then every byte that is
+left behind is searched.
 """
 
 from __future__ import annotations
@@ -62,15 +63,18 @@ def left_behind(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write = folder / "conf" / "policy" / "lenient.yaml"
     write.parent.mkdir(parents=True)
     write.write_text(json.dumps(LENIENT))
-    for generator, policy, code in (("tvae", "lenient", 0), ("bootstrap", "default", 3)):
+    kept = ["dataset.min_people=0"]
+    for generator, policy, more, code in (
+        ("tvae", "lenient", ["generator.epochs=5"], 0),
+        ("bootstrap", "default", kept, 3),
+    ):
         words = [
             "run",
             f"dataset.path={folder / 'people.csv'}",
             "dataset.target=outcome",
             "dataset.entity=person",
-            "dataset.min_people=10",
             f"generator={generator}",
-            *(["generator.epochs=5"] if generator == "tvae" else []),
+            *more,
             "evaluation=quick",
             f"policy={policy}",
             "threads=1",
@@ -128,6 +132,20 @@ def test_both_runs_ended_as_they_should(left_behind: Path) -> None:
     assert len(list(left_behind.glob("*/decide/report.html"))) == 2
 
 
+def test_what_was_kept_is_there_and_is_said(left_behind: Path, found: set[tuple[str, str]]) -> None:
+    """The search would find them: where they are kept, a copying generator writes them down."""
+    kept = {what for what, name in found if "-bootstrap-" in name and name.endswith(".parquet")}
+    assert {"a rare level", "an extreme number", "an extreme date"} <= kept
+    for name, expected in (("tvae", False), ("bootstrap", True)):
+        (path,) = left_behind.glob(f"*-{name}-*/decide/report.json")
+        report = json.loads(path.read_text())
+        assert report["rareValues"]["kept"] is expected
+        gaps = [item["what"] for item in report["notAssessed"]]
+        assert ("Rare values" in gaps) is expected
+        told = (left_behind / f"said-{name}.txt").read_text()
+        assert ("rare values were kept" if expected else "rare values: about") in told
+
+
 def test_no_paper_holds_a_planted_value(found: set[tuple[str, str]]) -> None:
     assert {
         (what, name)
@@ -137,5 +155,5 @@ def test_no_paper_holds_a_planted_value(found: set[tuple[str, str]]) -> None:
 
 
 def test_rows_and_model_hold_no_planted_value(found: set[tuple[str, str]]) -> None:
-    """Rare levels and extremes stay behind, because the order makes them common at the door."""
+    """By default rare levels and extremes stay behind: they are made common at the door."""
     assert {hit for hit in found if "-tvae-" in hit[1] and of_rows_or_model(hit[1])} == set()

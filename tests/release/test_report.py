@@ -15,7 +15,8 @@ import report_examples as examples
 from synthfactory.certification import Policy, decide, load_policy
 from synthfactory.release import build_report, render_html
 from synthfactory.release.report import environment, loss_curve, outcome_of
-from synthfactory.tables import Column, Dataset, Schema, Split
+from synthfactory.tables import Column, Dataset, RareValues, Schema, Split
+from synthfactory.tables.rare import Changed
 
 CANARY = "canary-5f1c"
 CANARY_NUMBER = 987_654_321.25
@@ -60,6 +61,17 @@ SECRETIVE = Schema(
 )
 
 
+RARE = RareValues(
+    min_people=10,
+    n_rows=105,
+    n_people=105,
+    changes=(
+        Changed(column="age", change="high", cells=9, people=9),
+        Changed(column="disease", change="together", cells=14, people=14),
+    ),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class AnOrder:
     dataset: Dataset = field(
@@ -94,6 +106,7 @@ def build(order: AnOrder | None = None, **changes: Any) -> dict[str, Any]:
     example = examples.certified()
     given: dict[str, Any] = {
         "schema": SECRETIVE,
+        "rare": RARE,
         "split": {"rows": {"train": 60, "control": 25, "test": 20}, "by": "row"},
         "findings": Written(example["findings"]),
         "verdict": decide(example["findings"], "default"),
@@ -187,3 +200,38 @@ def test_the_environment_names_versions_without_importing_them() -> None:
     assert described["threads"] == 2
     assert described["packages"]["numpy"]
     assert described["python"].startswith("3.")
+
+
+def test_rare_values_are_told_with_rounded_counts() -> None:
+    report = build()
+    assert report["rareValues"] == {
+        "minPeople": 10,
+        "kept": False,
+        "changes": [
+            {"column": "age", "change": "high", "cells": None},
+            {"column": "disease", "change": "together", "cells": 10},
+        ],
+        "declared": [],
+        "single": [],
+    }
+    page = render_html(report)
+    assert "values of fewer than 10 people were made common, in 2 columns" in page
+    assert "<td>clipped from above</td><td>of fewer than 10 people</td>" in page
+    assert "Rare values" not in {item["what"] for item in report["notAssessed"]}
+
+
+def test_rare_values_that_were_kept_are_a_gap_that_is_named() -> None:
+    kept = RareValues(min_people=0, n_rows=105, n_people=105)
+    order = AnOrder(dataset=Dataset(path="people.csv", target="disease", min_people=0))
+    report = build(order, rare=kept)
+    assert report["notAssessed"][0]["what"] == "Rare values"
+    assert "dataset.min_people=0" in report["command"]
+    page = render_html(report)
+    assert page.count("Rare values were kept: ") >= 3
+
+
+def test_nothing_rare_and_reports_of_before_are_rendered() -> None:
+    report = build(rare=RareValues(min_people=10, n_rows=105, n_people=105))
+    assert "No value of fewer than 10 people was found" in render_html(report)
+    del report["rareValues"]
+    assert "Rare values" not in render_html(report)

@@ -25,7 +25,7 @@ from synthfactory.errors import EvaluationError
 from synthfactory.evaluation.evidence import Evidence
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.suite import Found, Suite
-from synthfactory.tables import Column, Encoded, Encoder, Schema, read_columns, row_numbers
+from synthfactory.tables import OTHER, Column, Encoded, Encoder, Schema, read_columns, row_numbers
 
 Places = npt.NDArray[np.int64]
 
@@ -54,7 +54,9 @@ def read_population(path: str | Path, schema: Schema) -> Encoded:
     path
         A table with a row for each person of the population.
     schema
-        Of the train table.  A level that it does not know gets a code beyond its missing one.
+        Of the train table.  A level that it does not know counts as ``(other)`` where it put
+        rare levels together, and else gets a code beyond its missing one.  Numbers beyond its
+        range stay as they are: who was clipped is counted as fitting fewer people.
 
     Raises
     ------
@@ -71,7 +73,8 @@ def read_population(path: str | Path, schema: Schema) -> Encoded:
     for place, (ours, theirs) in enumerate(zip(discrete, table.schema.discrete, strict=True)):
         n_ours, n_theirs = len(ours.categories), len(theirs.categories)
         missing = rows.codes[:, place] == n_theirs
-        codes[~missing & (rows.codes[:, place] >= n_ours), place] = n_ours + 1
+        further = ours.categories.index(OTHER) if OTHER in ours.categories else n_ours + 1
+        codes[~missing & (rows.codes[:, place] >= n_ours), place] = further
         codes[missing, place] = n_ours
     return Encoded(numbers=rows.numbers, codes=codes)
 

@@ -133,6 +133,20 @@ def _description(dataset: Json, report: Json) -> str:
         f"{told}Synthetic rows, drawn from a {report['generator']['name']} model of the original"
         " table; no row describes a person. The certificate beside them says which attacks were"
         " tried, what they found, and what was not assessed."
+        f"{_about_rare(report)}"
+    )
+
+
+def _about_rare(report: Json) -> str:
+    """A sentence about rare values; nothing for a report from before it was told."""
+    rare = report.get("rareValues")
+    if rare is None:
+        return ""
+    if rare["kept"]:
+        return " Rare values of the original table were kept."
+    return (
+        f" Values that fewer than {rare['minPeople']} people have were made common before anything"
+        " was learnt."
     )
 
 
