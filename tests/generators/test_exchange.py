@@ -211,7 +211,7 @@ def test_no_training_row_goes_along(
 
 def test_wide_columns_are_multiplied_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(layout, "WIDE", 8)
-    monkeypatch.setattr(exchange, "WIDE", 8)
+    monkeypatch.setattr(exchange.importing, "WIDE", 8)
     chance = np.random.default_rng(0)
     wide = of_columns(
         {
