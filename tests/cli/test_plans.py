@@ -131,7 +131,7 @@ def test_submit_without_a_batch_system_says_so(
 
 def test_plan_and_run_tell_what_is_made_common(people_csv: Path, tmp_path: Path) -> None:
     plan = plan_of(people_csv, tmp_path)
-    assert plan.notes[0].endswith("cells of 1 column were made common (dataset.min_people=10)")
+    assert plan.notes[0].endswith("cells of 2 columns were made common (dataset.min_people=10)")
     assert plan.to_dict()["notes"] == list(plan.notes)
     (kept,) = plan_of(people_csv, tmp_path, "dataset.min_people=0").notes
     assert "rare values were kept" in kept

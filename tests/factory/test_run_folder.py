@@ -176,7 +176,7 @@ def test_fit_tells_what_it_ran_on(certified_run: Path) -> None:
 def test_a_run_tells_what_it_made_common(certified_run: Path) -> None:
     """Exactly to who answers for the table; rounded to everybody else."""
     changes = read_json(certified_run / "split" / "quality.json")["rare_values"]["changes"]
-    assert {change["column"] for change in changes} == {"pressure"}
+    assert {change["column"] for change in changes} == {"pressure", "visit"}
     assert {change["cells"] for change in changes} <= set(range(1, 10))
     released = read_json(certified_run / "release" / "report.json")["rareValues"]
     assert released["minPeople"] == 10
