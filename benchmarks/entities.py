@@ -1,6 +1,6 @@
 """Do intervals hold where people have several rows each?
 
-    python benchmarks/entities.py [--repetitions 200] [--rows-of-one 6]
+    python benchmarks/entities.py [--repetitions 100] [--rows-of-one 6]
 
 People are drawn anew in each repetition, 40 in every part, each with six rows that are nearly the
 same (99 % of the variance lies between people).  Synthetic rows are of other such people, of the
@@ -159,7 +159,7 @@ def section() -> list[str]:
 def main() -> None:
     """Simulate and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=200)
+    parser.add_argument("--repetitions", type=int, default=100)
     parser.add_argument("--rows-of-one", type=int, default=6)
     options = parser.parse_args()
     seeds = range(options.repetitions)
