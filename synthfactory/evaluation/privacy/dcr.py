@@ -125,7 +125,7 @@ def share(won: Floats, real: Integers, confidence: float, n_each: int | None = N
             effective = _clustered(won[decided], real[decided])
         else:
             effective = _exchangeable(mean, real[decided], n_each)
-    found = wilson(mean * effective, effective, confidence)  # type: ignore[arg-type]
+    found = wilson(mean * effective, effective, confidence)
     return Interval(*(0.5 + weight * (bound - 0.5) for bound in found))
 
 
