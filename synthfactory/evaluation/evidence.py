@@ -60,6 +60,23 @@ class Trainer(Protocol):
         ...
 
 
+class Sides(NamedTuple):
+    """**Shape** (n,) each: whose each row is; None where every row is alone."""
+
+    members: Codes | None = None
+    strangers: Codes | None = None
+
+    def take(self, members: Codes, strangers: Codes) -> Sides:
+        """Of the rows at these places."""
+        return Sides(
+            None if self.members is None else self.members[members],
+            None if self.strangers is None else self.strangers[strangers],
+        )
+
+
+ALONE = Sides()
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence:
     """What measurements are made on.
@@ -177,6 +194,15 @@ class Evidence:
     def strangers(self) -> Encoded:
         """Control rows, as many as members."""
         return take(self.control, np.arange(len(self.members)))
+
+    @functools.cached_property
+    def whose(self) -> Sides:
+        """Whose the rows of `members` and of `strangers` are."""
+        train, control = self.entities("train"), self.entities("control")
+        return Sides(
+            None if train is None else train[self.member_places],
+            None if control is None else control[: len(self.members)],
+        )
 
     def persons(self, part: str) -> Codes:
         """**Shape** (n_rows,): a number for the person behind each row of a part.

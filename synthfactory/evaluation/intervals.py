@@ -80,7 +80,7 @@ def clopper_pearson(successes: int, n: int, confidence: float) -> Interval:
     return Interval(successes / n, low, high)
 
 
-def newcombe(a: float, n_a: int, b: float, n_b: int, confidence: float) -> Interval:
+def newcombe(a: float, n_a: float, b: float, n_b: float, confidence: float) -> Interval:
     """Interval of the difference ``a / n_a - b / n_b`` of independent proportions.
 
     Newcombe 1998, https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I,

@@ -26,6 +26,12 @@ from synthfactory.evaluation.evidence import Evidence
 from synthfactory.evaluation.fidelity import alpha_precision, mmd, pairs, prdc, triples, two_sample
 from synthfactory.evaluation.fidelity.embedding import Embedding
 from synthfactory.evaluation.fidelity.samples import Groups, groups, samples
+from synthfactory.evaluation.privacy import (
+    attribute_inference,
+    exact_match,
+    linkability,
+    singling_out,
+)
 from synthfactory.evaluation.suite import Suite
 from synthfactory.evaluation.utility import scores, task
 from synthfactory.evaluation.utility import suite as utility
@@ -218,6 +224,64 @@ def test_whole_persons_are_drawn() -> None:
 # Coverage: intervals hold the mean of repeated samples, and those of independent rows do not
 
 MULTIVARIATE = (mmd.SUITE, prdc.SUITE, alpha_precision.SUITE, pairs.SUITE, triples.SUITE)
+
+
+def test_members_and_strangers_know_whose_rows_they_are() -> None:
+    base = evidence(3)
+    assert base.tables is not None
+    for whose, rows, table in (
+        (base.whose.members, base.members, base.tables.train),
+        (base.whose.strangers, base.strangers, base.tables.control),
+    ):
+        assert whose is not None
+        persons = table.data.column("person").to_pylist()
+        known = {
+            float(x): persons[place] for place, x in enumerate(table.data.column("x0").to_pylist())
+        }
+        named = np.array([known[float(x)] for x in rows.numbers[:, 0]])
+        assert ((named[:, None] == named) == (whose[:, None] == whose)).all()
+    assert without_entity(base).whose == (None, None)
+    some = base.whose.take(np.array([5, 0]), np.array([1]))
+    assert some.members is not None
+    assert base.whose.members is not None
+    assert some.members.tolist() == base.whose.members[[5, 0]].tolist()
+
+
+def test_copies_of_one_persons_rows_are_one_cluster() -> None:
+    # Six rows of each of 50 members; every row of five of them is copied.
+    members, strangers = np.arange(300), np.arange(300, 600)
+    whose = np.repeat(np.arange(50), 6)
+    synthetic = np.concatenate([np.arange(30), 600 + np.arange(270)])
+    alone = exact_match.excess(members, strangers, synthetic, 0.95)
+    together = exact_match.excess(members, strangers, synthetic, 0.95, whose)
+    assert alone.estimate == together.estimate == pytest.approx(0.1)
+    # Sums of five clusters of six copies, and an unseen one: 6 sqrt(5 + 1) / 300.
+    assert together.ucb - together.estimate == pytest.approx(1.95996 * 6 * 6**0.5 / 300, rel=1e-4)
+    assert alone.ucb - alone.estimate == pytest.approx(1.95996 * 31**0.5 / 300, rel=1e-4)
+
+
+def test_a_row_that_several_persons_have_is_its_own_cluster() -> None:
+    members, strangers = np.array([0, 0, 1, 2]), np.array([3, 4, 5, 6])
+    whose = np.array([0, 1, 1, 1])
+    shared = exact_match.excess(members, strangers, np.array([0, 1, 2]), 0.95, whose)
+    # Clusters: row 0 of two persons, and rows 1 and 2 of one; two members a person on average.
+    error = (1.0**2 + 2.0**2 + 2.0**2) ** 0.5 / 3
+    assert shared.ucb - shared.estimate == pytest.approx(1.95996 * error, rel=1e-4) or (
+        shared.ucb == max(1.0, shared.estimate)
+    )
+    assert shared.estimate - shared.lcb == pytest.approx(1.95996 * error, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_attacks_on_repeated_rows_cover() -> None:
+    attacks = (linkability.SUITE, attribute_inference.SUITE, singling_out.SUITE)
+    together, apart = [], []
+    for seed in range(80):
+        base = evidence(seed)
+        together.append(judge(base, *attacks))
+        apart.append(judge(without_entity(base), *attacks))
+    assert min(coverage(together).values()) >= 0.92, coverage(together)
+    assert coverage(apart)["privacy.attribute_inference"] < 0.88, coverage(apart)
 
 
 def coverage(found: list[Findings]) -> dict[str, float]:

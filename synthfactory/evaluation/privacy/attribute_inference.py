@@ -32,7 +32,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from synthfactory.errors import EvaluationError
-from synthfactory.evaluation.evidence import Evidence, features, take
+from synthfactory.evaluation.evidence import ALONE, Evidence, Sides, features, take
 from synthfactory.evaluation.intervals import Interval, detectable, newcombe
 from synthfactory.evaluation.learners import boosted_classifier, boosted_regressor, few_threads
 from synthfactory.evaluation.leave_one_out import nearest_without
@@ -45,6 +45,7 @@ from synthfactory.tables import Encoded
 
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
 
 ID = "privacy.attribute_inference"
 TOLERANCE = 0.1
@@ -220,12 +221,10 @@ def attack_every_column(evidence: Evidence) -> list[Hits]:
     order = evidence.stream("attribute inference: order").permutation(len(rows))
     rows = take(rows, order)
     sides = []
-    for people, purpose in (
-        (evidence.members, "attribute inference: members"),
-        (evidence.strangers, "attribute inference: strangers"),
+    for people, places in zip(
+        (evidence.members, evidence.strangers), picked(evidence), strict=True
     ):
-        picked = evidence.stream(purpose).permutation(len(people))[: evidence.attacks]
-        some = take(people, picked)
+        some = take(people, places)
         places = nearest_without(some, rows, scales(evidence.train), threads=evidence.threads)
         sides.append(
             [
@@ -240,18 +239,36 @@ def attack_every_column(evidence: Evidence) -> list[Hits]:
     return [Hits(*both) for both in zip(*sides, strict=True)]
 
 
-def advantage(members: Mask, strangers: Mask, confidence: float) -> Interval:
-    """Difference of the success rates, Newcombe's interval."""
-    return newcombe(
-        int(members.sum()), len(members), int(strangers.sum()), len(strangers), confidence
+def picked(evidence: Evidence) -> tuple[Places, Places]:
+    """Which members and strangers are asked about every column."""
+    members, strangers = (
+        evidence.stream(purpose).permutation(len(people))[: evidence.attacks]
+        for people, purpose in (
+            (evidence.members, "attribute inference: members"),
+            (evidence.strangers, "attribute inference: strangers"),
+        )
     )
+    return members, strangers
 
 
-def standard_error(hits: Hits) -> float:
+def advantage(hits: Hits, confidence: float, whose: Sides = ALONE) -> Interval:
+    """Difference of the success rates, Newcombe's interval.
+
+    Rows of one person count as fewer independent ones.
+    """
+    (right, n), (wrong, n_strangers) = _counted(hits, whose)
+    return newcombe(right, n, wrong, n_strangers, confidence)
+
+
+def standard_error(hits: Hits, whose: Sides = ALONE) -> float:
     """Of the difference of the success rates, were both the same."""
-    n = len(hits.members), len(hits.strangers)
-    share = (hits.members.sum() + hits.strangers.sum() + 1) / (sum(n) + 2)
-    return math.sqrt(share * (1 - share) * (1 / n[0] + 1 / n[1]))
+    (right, n), (wrong, n_strangers) = _counted(hits, whose)
+    share = (right + wrong + 1) / (n + n_strangers + 2)
+    return math.sqrt(share * (1 - share) * (1 / n + 1 / n_strangers))
+
+
+def _counted(hits: Hits, whose: Sides) -> tuple[tuple[float, float], tuple[float, float]]:
+    return risk.counted(hits.members, whose.members), risk.counted(hits.strangers, whose.strangers)
 
 
 def pieces(evidence: Evidence) -> list[str]:
@@ -287,7 +304,8 @@ def conclude(evidence: Evidence, results: Mapping[str, Any]) -> Found:
         )
     n_looks = sum(len(each.synthetic) for each in attacked.values())
     confidence = 1 - (1 - evidence.confidence) / n_looks
-    described = [_describe(name, each, confidence) for name, each in attacked.items()]
+    whose = evidence.whose
+    described = [_describe(name, each, confidence, whose) for name, each in attacked.items()]
     worst = max(described, key=lambda secret: float(secret["ucb"]))
     hits = attacked[worst["secret"]].synthetic[worst["attacker"]]
     groups = subgroups(evidence, evidence.members, evidence.strangers)
@@ -306,7 +324,7 @@ def conclude(evidence: Evidence, results: Mapping[str, Any]) -> Found:
         method="best guess from synthetic rows (gradient boosting, nearest row), success on "
         f"members minus strangers, worst of {len(attacked)} secrets, Newcombe interval with "
         f"Bonferroni over {n_looks} pairs of secret and attacker",
-        mde=detectable(standard_error(hits), confidence),
+        mde=detectable(standard_error(hits, whose), confidence),
         details={
             "worst": worst["secret"],
             "attacker": worst["attacker"],
@@ -324,14 +342,13 @@ def conclude(evidence: Evidence, results: Mapping[str, Any]) -> Found:
     return Found(measurements=[measurement])
 
 
-def _describe(name: str, attacked: Attacked, confidence: float) -> dict[str, Any]:
+def _describe(name: str, attacked: Attacked, confidence: float, whose: Sides) -> dict[str, Any]:
     """The worst attacker on a secret, with the others beside it."""
     attackers: list[dict[str, Any]] = []
     for attacker, hits in attacked.synthetic.items():
-        found = advantage(*hits, confidence)
-        n, n_strangers = (len(side) for side in hits)
-        counts = (int(side.sum()) for side in hits)
-        gained = risk.estimate(next(counts), n, next(counts), n_strangers, confidence)
+        found = advantage(hits, confidence, whose)
+        (right, n), (wrong, n_strangers) = _counted(hits, whose)
+        gained = risk.estimate(right, n, wrong, n_strangers, confidence)
         population = attacked.population[attacker]
         attackers.append(
             {
@@ -344,7 +361,7 @@ def _describe(name: str, attacked: Attacked, confidence: float) -> dict[str, Any
                 "risk": gained.estimate,
                 "risk_ucb": gained.ucb,
                 "population": float(population.strangers.mean()),
-                "population_advantage": advantage(*population, confidence).estimate,
+                "population_advantage": advantage(population, confidence).estimate,
             }
         )
     worst = max(attackers, key=lambda each: float(each["ucb"]))
@@ -359,8 +376,9 @@ def _describe(name: str, attacked: Attacked, confidence: float) -> dict[str, Any
 def _every_column(evidence: Evidence, columns: Sequence[Hits]) -> dict[str, Any]:
     """Each column as a secret of the nearest row, one-sided p with Holm's correction."""
     found: list[dict[str, Any]] = []
+    whose = evidence.whose.take(*picked(evidence))
     for name, hits in zip(evidence.names, columns, strict=False):
-        difference = advantage(*hits, evidence.confidence)
+        difference = advantage(hits, evidence.confidence, whose)
         found.append(
             {
                 "column": name,
@@ -369,7 +387,7 @@ def _every_column(evidence: Evidence, columns: Sequence[Hits]) -> dict[str, Any]
                 "ucb": difference.ucb,
                 "members": float(hits.members.mean()),
                 "strangers": float(hits.strangers.mean()),
-                "p": float(stats.norm.sf(difference.estimate / standard_error(hits))),
+                "p": float(stats.norm.sf(difference.estimate / standard_error(hits, whose))),
             }
         )
     for each, adjusted in zip(found, holm([each["p"] for each in found]), strict=True):

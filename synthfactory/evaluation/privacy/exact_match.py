@@ -38,6 +38,7 @@ def excess(
     strangers: Integers,
     synthetic: Integers,
     confidence: float,
+    whose: Integers | None = None,
 ) -> Interval:
     """Share of synthetic rows that copy members, beyond chance.
 
@@ -48,17 +49,34 @@ def excess(
     confidence
         Coverage; rows that equal the same real row move together, so they are one cluster, and one
         unseen cluster is added, so that seeing none does not mean that there is none.
+    whose
+        **Shape** (n_members,): whose row each member is; copies of rows that one person alone has
+        are one cluster, and the unseen one is of as many rows as people have on average.
     """
     n_numbers = int(max(members.max(), strangers.max(), synthetic.max())) + 1
     m, s, c = (np.bincount(part, minlength=n_numbers) for part in (members, strangers, synthetic))
     n_m, n_s, n = len(members), len(strangers), len(synthetic)
     hit = (c > 0) & (m + s > 0)
     weights = (n_m + n_s) / n_s * (m[hit] / (m[hit] + s[hit]) - n_m / (n_m + n_s))
-    sums = c[hit] * weights
+    sums: Floats = c[hit] * weights
     value = float(sums.sum()) / n
+    unseen = 1.0
+    if whose is not None:
+        clusters = _clusters(members, whose, n_numbers)[hit]
+        sums = np.bincount(clusters, weights=sums).astype(np.float64)
+        unseen = n_m / len(np.unique(whose))
     z = z_value(confidence)
-    error = math.sqrt(float((sums**2).sum()) + 1.0) / n
+    error = math.sqrt(float((sums**2).sum()) + unseen**2) / n
     return Interval(value, value - z * error, min(max(1.0, value), value + z * error))
+
+
+def _clusters(members: Integers, whose: Integers, n_numbers: int) -> Integers:
+    """**Shape** (n_numbers,): for a row that one person alone has this person, else its own."""
+    most = np.full(n_numbers, -1)
+    least = np.full(n_numbers, np.iinfo(np.int64).max)
+    np.maximum.at(most, members, whose)
+    np.minimum.at(least, members, whose)
+    return np.where(most == least, n_numbers + most, np.arange(n_numbers))
 
 
 def occurs(people: Integers, rows: Integers) -> Floats:
@@ -72,7 +90,7 @@ def measure(evidence: Evidence) -> Measurement:
         evidence.train, evidence.control, evidence.synthetic, evidence.test
     )
     confidence = evidence.confidence
-    found = excess(members, strangers, synthetic, confidence)
+    found = excess(members, strangers, synthetic, confidence, evidence.entities("train"))
     error = (found.estimate - found.lcb) / z_value(confidence)
     return Measurement(
         id=ID,

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from scipy.special import gammaln
 
 from synthfactory.errors import EvaluationError
-from synthfactory.evaluation.evidence import Evidence, take
+from synthfactory.evaluation.evidence import ALONE, Evidence, Sides, take
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.neighbours import Points, by_scale, centres, nearest_k, scales
 from synthfactory.evaluation.privacy import risk
@@ -150,8 +150,14 @@ def attack(evidence: Evidence, rows: Encoded, halves: Halves, purpose: str) -> L
 
 def targets(evidence: Evidence) -> tuple[Encoded, Encoded]:
     """As many members as strangers, at most as many as attacks are made."""
+    members, strangers = picked(evidence)
+    return take(evidence.members, members), take(evidence.strangers, strangers)
+
+
+def picked(evidence: Evidence) -> tuple[Places, Places]:
+    """Which members and which strangers are attacked."""
     members, strangers = (
-        take(people, evidence.stream(purpose).permutation(len(people))[: evidence.attacks])
+        evidence.stream(purpose).permutation(len(people))[: evidence.attacks]
         for people, purpose in (
             (evidence.members, "linkability: members"),
             (evidence.strangers, "linkability: strangers"),
@@ -160,15 +166,11 @@ def targets(evidence: Evidence) -> tuple[Encoded, Encoded]:
     return members, strangers
 
 
-def judge(found: Links, confidence: float) -> risk.Risk:
-    """The risk of an attack."""
-    return risk.estimate(
-        int(found.members.sum()),
-        len(found.members),
-        int(found.strangers.sum()),
-        len(found.strangers),
-        confidence,
-    )
+def judge(found: Links, confidence: float, whose: Sides = ALONE) -> risk.Risk:
+    """The risk of an attack; attacks on rows of one person count as fewer independent ones."""
+    attacked = (risk.counted(*side) for side in zip(found, whose, strict=True))
+    (hits, n), (control_hits, n_control) = attacked
+    return risk.estimate(hits, n, control_hits, n_control, confidence)
 
 
 def measure(evidence: Evidence) -> Measurement:
@@ -178,9 +180,11 @@ def measure(evidence: Evidence) -> Measurement:
     halves = splits(evidence)
     confidence = 1 - (1 - evidence.confidence) / len(halves)
     found = {name: attack(evidence, rows, both, "linkability") for name, both in halves.items()}
-    risks = {name: judge(each, confidence) for name, each in found.items()}
+    whose = evidence.whose.take(*picked(evidence))
+    risks = {name: judge(each, confidence, whose) for name, each in found.items()}
     worst = max(risks, key=lambda name: risks[name].ucb)
-    control = judge(attack(evidence, test, halves[worst], "linkability: control"), confidence)
+    tried = attack(evidence, test, halves[worst], "linkability: control")
+    control = judge(tried, confidence, whose)
     groups = subgroups(evidence, *targets(evidence))
     members, strangers = (people.astype(np.float64) for people in found[worst])
     return Measurement(

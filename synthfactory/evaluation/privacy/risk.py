@@ -8,10 +8,13 @@ having been learnt, as a share of the attacks that would otherwise have failed.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from synthfactory.errors import EvaluationError
-from synthfactory.evaluation.intervals import Interval, detectable, z_value
+from synthfactory.evaluation.intervals import Interval, detectable, independent_rows, z_value
 
 
 class Rate(NamedTuple):
@@ -50,6 +53,28 @@ class Risk(NamedTuple):
     def interval(self) -> Interval:
         """The estimate with its bounds."""
         return Interval(self.estimate, self.lcb, self.ucb)
+
+
+def counted(
+    hits: npt.NDArray[np.bool_], whose: npt.NDArray[Any] | None = None
+) -> tuple[float, float]:
+    """Successes and attacks, as of so many attacks that do not depend on each other.
+
+    Parameters
+    ----------
+    hits
+        **Shape** (n,): which attacks succeeded.
+    whose
+        **Shape** (n,): equal for attacks on rows of one person, which succeed together; None where
+        every row is a person's only one.
+
+    Examples
+    --------
+    >>> counted(np.array([True, True, False, False] * 9), np.repeat(np.arange(18), 2))
+    (8.5, 17.0)
+    """
+    n = independent_rows(hits.astype(np.float64), whose)
+    return min(float(hits.sum()) * (n / len(hits)), n), n
 
 
 def rate(successes: float, n: float, confidence: float) -> Rate:

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from synthfactory.evaluation.evidence import Evidence, take
+from synthfactory.evaluation.evidence import ALONE, Evidence, Sides, take
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.privacy import risk
 from synthfactory.evaluation.subgroups import compare, subgroups
@@ -297,14 +297,35 @@ def attacks(evidence: Evidence, rows: Encoded, purpose: str) -> Mapping[str, Att
     }
 
 
-def judge(found: Attack, confidence: float) -> risk.Risk:
-    """The risk of an attack; dependent guesses count as fewer independent ones."""
+def judge(found: Attack, confidence: float, whose: Sides = ALONE) -> risk.Risk:
+    """The risk of an attack; dependent guesses count as fewer independent ones.
+
+    Guesses depend on each other when they are read off equal rows, and when they single out rows
+    of one person; the larger design effect counts.
+    """
     members, strangers = (
         (rows >= 0).astype(np.float64) for rows in (found.members, found.strangers)
     )
-    dependence = design_effect(members - strangers, found.sources)
+    difference = members - strangers
+    dependence = max(
+        design_effect(difference, clusters)
+        for clusters in (
+            found.sources,
+            *(
+                _singled_out(rows, people)
+                for rows, people in zip((found.members, found.strangers), whose, strict=True)
+                if people is not None
+            ),
+        )
+    )
     n = found.n / dependence
     return risk.estimate(members.sum() / dependence, n, strangers.sum() / dependence, n, confidence)
+
+
+def _singled_out(rows: Places, people: Places) -> Places:
+    """**Shape** (n,): whom each guess singles out; a number of its own where it is nobody."""
+    nobody = -1 - np.arange(len(rows))
+    return np.where(rows >= 0, people[np.maximum(rows, 0)], nobody)
 
 
 def design_effect(values: Floats, clusters: Places) -> float:
@@ -329,10 +350,10 @@ def measure(evidence: Evidence) -> Measurement:
     test = evidence.at_most(evidence.test, "singling out: test rows")
     tried = attacks(evidence, rows, "singling out")
     confidence = 1 - (1 - evidence.confidence) / len(tried)
-    risks = {name: judge(found, confidence) for name, found in tried.items()}
+    risks = {name: judge(found, confidence, evidence.whose) for name, found in tried.items()}
     worst = max(risks, key=lambda name: risks[name].ucb)
     controls = {
-        name: judge(found, confidence)
+        name: judge(found, confidence, evidence.whose)
         for name, found in attacks(evidence, test, "singling out: control").items()
     }
     control = controls.get(worst) or max(controls.values(), key=lambda each: each.ucb)
