@@ -13,6 +13,8 @@ from synthfactory.clusters.settings import DASK
 
 pytestmark = pytest.mark.slow
 
+ORDERS = 60
+
 
 def stage(number: int, seconds: float) -> int:
     time.sleep(seconds)
@@ -42,7 +44,7 @@ def test_late_worker_takes_its_share_of_tasks_that_ask_for_a_resource(resource: 
         Client(cluster) as client,
     ):
         ended = []
-        for number in range(30):
+        for number in range(ORDERS):
             # What comes before is made by a worker of the other kind, as a split before a fit.
             before = client.submit(stage, number, 0.01, key=f"a:{number}", resources={"OTHER": 1})
             fit = client.submit(stage, before, 0.2, key=f"b:{number}", resources={resource: 1})
@@ -52,6 +54,9 @@ def test_late_worker_takes_its_share_of_tasks_that_ask_for_a_resource(resource: 
             time.sleep(0.05)
         cluster.worker_spec["late"] = worker("late", resource)
         cluster.sync(cluster._correct_state)
+        left = sum(not future.done() for future in ended)
         made = Counter(client.gather(ended))
-    assert made["first"] + made["late"] == 30
-    assert made["late"] >= 8
+    assert made["first"] + made["late"] == ORDERS
+    # Its share is a third to a half: how soon it comes and how soon it is given some vary.
+    assert made["late"] >= left // 4
+    assert left > ORDERS // 2
