@@ -204,6 +204,14 @@ class Evidence:
             None if control is None else control[: len(self.members)],
         )
 
+    def picked(self, purpose: str) -> tuple[Codes, Codes]:
+        """Which members and which strangers are attacked, at most `attacks` of each."""
+        members, strangers = (
+            self.stream(f"{purpose}: {side}").permutation(len(people))[: self.attacks]
+            for people, side in ((self.members, "members"), (self.strangers, "strangers"))
+        )
+        return members, strangers
+
     def persons(self, part: str) -> Codes:
         """**Shape** (n_rows,): a number for the person behind each row of a part.
 

@@ -45,7 +45,6 @@ from synthfactory.tables import Encoded
 
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
-Places = npt.NDArray[np.int64]
 
 ID = "privacy.attribute_inference"
 TOLERANCE = 0.1
@@ -222,7 +221,7 @@ def attack_every_column(evidence: Evidence) -> list[Hits]:
     rows = take(rows, order)
     sides = []
     for people, places in zip(
-        (evidence.members, evidence.strangers), picked(evidence), strict=True
+        (evidence.members, evidence.strangers), evidence.picked("attribute inference"), strict=True
     ):
         some = take(people, places)
         places = nearest_without(some, rows, scales(evidence.train), threads=evidence.threads)
@@ -237,18 +236,6 @@ def attack_every_column(evidence: Evidence) -> list[Hits]:
             ]
         )
     return [Hits(*both) for both in zip(*sides, strict=True)]
-
-
-def picked(evidence: Evidence) -> tuple[Places, Places]:
-    """Which members and strangers are asked about every column."""
-    members, strangers = (
-        evidence.stream(purpose).permutation(len(people))[: evidence.attacks]
-        for people, purpose in (
-            (evidence.members, "attribute inference: members"),
-            (evidence.strangers, "attribute inference: strangers"),
-        )
-    )
-    return members, strangers
 
 
 def advantage(hits: Hits, confidence: float, whose: Sides = ALONE) -> Interval:
@@ -376,7 +363,7 @@ def _describe(name: str, attacked: Attacked, confidence: float, whose: Sides) ->
 def _every_column(evidence: Evidence, columns: Sequence[Hits]) -> dict[str, Any]:
     """Each column as a secret of the nearest row, one-sided p with Holm's correction."""
     found: list[dict[str, Any]] = []
-    whose = evidence.whose.take(*picked(evidence))
+    whose = evidence.whose.take(*evidence.picked("attribute inference"))
     for name, hits in zip(evidence.names, columns, strict=False):
         difference = advantage(hits, evidence.confidence, whose)
         found.append(

@@ -150,20 +150,8 @@ def attack(evidence: Evidence, rows: Encoded, halves: Halves, purpose: str) -> L
 
 def targets(evidence: Evidence) -> tuple[Encoded, Encoded]:
     """As many members as strangers, at most as many as attacks are made."""
-    members, strangers = picked(evidence)
+    members, strangers = evidence.picked("linkability")
     return take(evidence.members, members), take(evidence.strangers, strangers)
-
-
-def picked(evidence: Evidence) -> tuple[Places, Places]:
-    """Which members and which strangers are attacked."""
-    members, strangers = (
-        evidence.stream(purpose).permutation(len(people))[: evidence.attacks]
-        for people, purpose in (
-            (evidence.members, "linkability: members"),
-            (evidence.strangers, "linkability: strangers"),
-        )
-    )
-    return members, strangers
 
 
 def judge(found: Links, confidence: float, whose: Sides = ALONE) -> risk.Risk:
@@ -180,7 +168,7 @@ def measure(evidence: Evidence) -> Measurement:
     halves = splits(evidence)
     confidence = 1 - (1 - evidence.confidence) / len(halves)
     found = {name: attack(evidence, rows, both, "linkability") for name, both in halves.items()}
-    whose = evidence.whose.take(*picked(evidence))
+    whose = evidence.whose.take(*evidence.picked("linkability"))
     risks = {name: judge(each, confidence, whose) for name, each in found.items()}
     worst = max(risks, key=lambda name: risks[name].ucb)
     tried = attack(evidence, test, halves[worst], "linkability: control")
