@@ -93,8 +93,8 @@ def newcombe(a: float, n_a: float, b: float, n_b: float, confidence: float) -> I
     return Interval(difference, difference - below, difference + above)
 
 
-def clustered_mean(values: Floats, clusters: npt.NDArray[Any], confidence: float) -> Interval:
-    """Mean of values that are dependent within clusters, by linearisation.
+def clustered_error(values: Floats, clusters: npt.NDArray[Any]) -> float:
+    """Standard error of the mean of values that are dependent within clusters, by linearisation.
 
     Parameters
     ----------
@@ -102,12 +102,6 @@ def clustered_mean(values: Floats, clusters: npt.NDArray[Any], confidence: float
         **Shape** (n,).
     clusters
         **Shape** (n,): equal for values that may move together.
-    """
-    return normal(float(values.mean()), clustered_error(values, clusters), confidence)
-
-
-def clustered_error(values: Floats, clusters: npt.NDArray[Any]) -> float:
-    """Standard error of the mean of values that are dependent within clusters; see above.
 
     >>> clustered_error(np.array([1.0, 1.0, -1.0, -1.0]), np.array([0, 0, 1, 1]))
     1.0

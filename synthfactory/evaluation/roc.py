@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from synthfactory.evaluation.intervals import Interval, clopper_pearson, normal
+from synthfactory.evaluation.intervals import Interval, clopper_pearson, mean_variance, normal
 
 Floats = npt.NDArray[np.float64]
 
@@ -58,13 +58,9 @@ def placements(values: Floats, others: Floats) -> Floats:
 
 
 def _mean_variance(values: Floats, groups: npt.NDArray[Any] | None) -> float:
-    """Variance of the mean."""
-    if groups is None:
-        return max(float(values.var(ddof=1)), 0.25 / len(values)) / len(values)
-    _, numbers = np.unique(groups, return_inverse=True)
-    sums = np.bincount(numbers, weights=values - values.mean())
-    correction = len(sums) / max(len(sums) - 1, 1)
-    return float((sums**2).sum()) * correction / len(values) ** 2
+    """Variance of the mean; of single rows at least that of one row half wrong."""
+    variance = mean_variance(values, groups)
+    return variance if groups is not None else max(variance, 0.25 / len(values) ** 2)
 
 
 def auc_interval(value: float, error: float, n: int, confidence: float) -> tuple[Interval, float]:

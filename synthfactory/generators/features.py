@@ -122,7 +122,7 @@ class Features:
             mine = slice(group.rows.start - n_numeric, group.rows.stop - n_numeric)
             part = noisy[:, mine].unflatten(1, (group.count, group.size))
             if group.rows.stop <= narrow:
-                _softmax(part, self._shares[:, mine].unflatten(1, (group.count, group.size)))
+                softmax(part, self._shares[:, mine].unflatten(1, (group.count, group.size)))
             else:
                 self._wide_shares += torch.softmax(part, dim=2).flatten(1, 2).chunk(group.count, 1)
         out[:, n_numeric:narrow] = self._shares.view(n_members, -1, *rows)
@@ -175,7 +175,7 @@ class Features:
         return d_KWB
 
 
-def _softmax(logits: Tensor, out: Tensor) -> None:
+def softmax(logits: Tensor, out: Tensor) -> None:
     """Write the softmax over the third dimension."""
     if out.is_contiguous():
         torch.softmax(logits, dim=2, out=out)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from synthfactory.generators.drawing import Batch
+from synthfactory.generators.features import softmax
 from synthfactory.generators.layout import Layout
 
 LOG_VARIANCE_RANGE = (-20.0, 10.0)
@@ -216,11 +217,3 @@ class FusedLikelihood(Likelihood):
             losses,
         )  # fmt: skip
         return self._loss_K.div_(self._n_rows), self._d_logits
-
-
-def softmax(logits: Tensor, out: Tensor) -> None:
-    """Write the softmax over the third dimension."""
-    if out.is_contiguous():
-        torch.softmax(logits, dim=2, out=out)
-    else:
-        out.copy_(torch.softmax(logits, dim=2))

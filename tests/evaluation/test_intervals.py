@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from synthfactory.evaluation.intervals import clustered_mean, newcombe, percentile, wilson
+from synthfactory.evaluation.intervals import (
+    Interval,
+    clustered_error,
+    newcombe,
+    normal,
+    percentile,
+    wilson,
+)
+
+
+def clustered_mean(values: np.ndarray, clusters: np.ndarray, confidence: float) -> Interval:
+    return normal(float(values.mean()), clustered_error(values, clusters), confidence)
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 20), (7, 20), (20, 20), (81, 263)])
