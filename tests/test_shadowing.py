@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from simulated_gpu import simulated_gpu
 
 import synthfactory as sf
 from synthfactory import interruption
 from synthfactory.errors import Interrupted
-from synthfactory.generators import fit_tables, step_of
+from synthfactory.generators import fit_tables, noise, step_of
 from synthfactory.shadowing import Shadow, ShadowTrainer, steps_of
 from synthfactory.tables import Column, Encoded, Encoder, Schema
 
@@ -63,9 +64,11 @@ class Listener:
             interruption.ask()
 
 
-def trainer(spec: Any, folder: Path | None, listen: Listener | None = None) -> ShadowTrainer:
+def trainer(
+    spec: Any, folder: Path | None, listen: Listener | None = None, device: str = "cpu"
+) -> ShadowTrainer:
     return ShadowTrainer(
-        spec, SCHEMA, device="cpu", threads=1, folder=folder, listen=listen or Listener()
+        spec, SCHEMA, device=device, threads=1, folder=folder, listen=listen or Listener()
     )
 
 
@@ -96,6 +99,28 @@ def test_group_that_was_asked_to_stop_goes_on_to_the_same_bits(
     assert kept.exists(), "the models are not yet looked at"
     again.fit(parts(60, 60), (1, 2))
     assert not kept.exists()
+
+
+@pytest.mark.parametrize("spec", [SMALL, GAN], ids=["tvae", "ctgan"])
+def test_group_on_a_gpu_goes_on_to_the_same_bits(
+    spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(noise, "BLOCK", 4)
+    people = parts(30)[0]
+    with simulated_gpu(monkeypatch) as gpu:
+        sizes = (80, 130, 105)
+        whole = trainer(spec, None, device="cuda:0").fit(parts(*sizes), SEEDS)
+        assert gpu.replays, "the members are one graph"
+        with pytest.raises(Interrupted, match="it goes on from step"):
+            trainer(spec, tmp_path, Listener(stop_at=0.7), "cuda:0").fit(parts(*sizes), SEEDS)
+        interruption.forget()
+        again = trainer(spec, tmp_path, device="cuda:0").fit(parts(*sizes), SEEDS)
+        assert drawn(again) == drawn(whole)
+        for one, other in zip(again, whole, strict=True):
+            seen, before = one.log_likelihood(people), other.log_likelihood(people)
+            assert (seen is None) == (before is None)
+            if seen is not None and before is not None:
+                np.testing.assert_array_equal(seen, before)
 
 
 def test_steps_are_not_made_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
