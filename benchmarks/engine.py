@@ -52,7 +52,8 @@ from synthfactory.generators.training import Runner, find_device, using_threads
 from synthfactory.generators.vault import TABLE, _from_frame, _metadata, _to_frame
 from synthfactory.tables import Parts
 
-HOME = Path(__file__).resolve().parent / "results" / "engine"
+RESULTS = os.environ.get("SYNTHFACTORY_RESULTS", Path(__file__).resolve().parent / "results")
+HOME = Path(RESULTS) / "engine"
 OURS: dict[str, NeuralGenerator] = {
     "CTGAN": sf.CTGAN(
         epochs=300, batch_size=500, generator_lr=2e-4, discriminator_lr=2e-4, dropout=0.5
