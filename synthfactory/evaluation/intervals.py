@@ -66,8 +66,8 @@ def wilson(successes: float, n: float, confidence: float) -> Interval:
     )
 
 
-def clopper_pearson(successes: int, n: int, confidence: float) -> Interval:
-    """Clopper and Pearson's exact interval of a proportion.
+def clopper_pearson(successes: float, n: float, confidence: float) -> Interval:
+    """Clopper and Pearson's exact interval of a proportion; counts need not be whole.
 
     Clopper and Pearson 1934, https://doi.org/10.1093/biomet/26.4.404.
 

@@ -421,8 +421,8 @@ def _by_subgroup(evidence: Evidence, found: Attack) -> dict[str, Any]:
         singled = np.zeros(len(people))
         singled[rows[rows >= 0]] = 1.0
         hit.append(singled)
-    groups = subgroups(evidence, evidence.members, evidence.strangers)
-    return compare(groups, hit[0], hit[1], evidence.confidence)
+    groups = subgroups(evidence, evidence.members, evidence.strangers, evidence.whose)
+    return compare(groups, hit[0], hit[1], evidence.confidence, evidence.whose)
 
 
 def _median(column: Floats) -> float:
