@@ -17,7 +17,7 @@ from synthfactory.evaluation.evidence import ALONE, Sides
 from synthfactory.evaluation.intervals import (
     Interval,
     clopper_pearson,
-    independent_rows,
+    effective_size,
     mean_variance,
     normal,
 )
@@ -111,7 +111,7 @@ def rate_at(
     allowed = int(fpr * len(strangers))
     threshold = np.sort(strangers)[len(strangers) - allowed - 1]
     hits = members > threshold
-    n = independent_rows(hits.astype(np.float64), whose.members)
+    n = effective_size(hits.astype(np.float64), whose.members)
     found = clopper_pearson(min(float(hits.sum()) * (n / len(hits)), n), n, confidence)
     return {
         "fpr": fpr,
