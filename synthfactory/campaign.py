@@ -88,8 +88,10 @@ def run_campaign(
     Returns
     -------
     list of Outcome
-        A run that was asked to stop is ``interrupted``; it has failed if the campaign's job was
-        queued several times and never began a stage, so that this does not go on for ever.
+        An order whose table has too few people for its policy has ``failed`` before anything was
+        planned, begun or written; the others are made.  A run that was asked to stop is
+        ``interrupted``; it has failed if the campaign's job was queued several times and never
+        began a stage, so that this does not go on for ever.
 
     Raises
     ------
@@ -103,8 +105,10 @@ def run_campaign(
     plan = [Run.open(order, runs) for order in orders]
     distinct = {run.folder.name: run for run in plan}
     outcomes = {name: run.outcome for name, run in distinct.items()}
-    todo = [run for name, run in distinct.items() if outcomes[name] is None]
+    open_ = [run for name, run in distinct.items() if outcomes[name] is None]
     ended = {name: outcome for name, outcome in outcomes.items() if outcome is not None}
+    ended |= {run.folder.name: refused for run in open_ if (refused := _refused_at_once(run))}
+    todo = [run for run in open_ if run.folder.name not in ended]
     if todo:
         issuer = key()
         artifacts.check_writable(runs)
@@ -123,6 +127,21 @@ def run_campaign(
             ended = {name: _without_progress(outcome) for name, outcome in ended.items()}
     watch(View(runs=tuple(distinct.values()), outcomes=ended))
     return [ended[run.folder.name] for run in plan]
+
+
+def _refused_at_once(run: Run) -> Outcome | None:
+    """How an order ends whose table has too few people: neither planned nor begun."""
+    try:
+        run.check_people()
+    except OrderError as error:
+        return Outcome(
+            run=run.folder.name,
+            folder=run.folder,
+            state="failed",
+            reasons=(in_words(error),),
+            failure_code=error.exit_code,
+        )
+    return None
 
 
 def _marks(runs: Sequence[Run]) -> list[tuple[int, int]]:

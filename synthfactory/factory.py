@@ -40,7 +40,7 @@ from synthfactory.evaluation import Evidence, conclude, measure
 from synthfactory.journal import Curve, Reporter
 from synthfactory.order import Order
 from synthfactory.run import Outcome, Run, plan_together
-from synthfactory.tables import quality_report, split_report
+from synthfactory.tables import people_of, quality_report, split_report
 from synthfactory.unfinished import Course, reached, shelf_of
 
 
@@ -55,8 +55,14 @@ def produce(order: Order, runs: Path, *, key: IssuerKey | Signers) -> Outcome:
         The folder of all runs; what is committed there is not made again.
     key
         The issuer's key.
+
+    Raises
+    ------
+    OrderError
+        When the table has too few people for what the policy needs: nothing was written.
     """
     run = Run.open(order, runs)
+    run.check_people()
     plan_together([run])
     for stage in STAGES:
         perform(stage, run)
@@ -73,8 +79,7 @@ def split(run: Run, work: Path, report: Reporter) -> None:
     """
     table, rare = run.load_table_with_changes()
     parts, policy = run.order.split.apply(table, seed=run.order.seed), run.order.policy
-    rows = {name: part.n_rows for name, part in parts._asdict().items()}
-    policy.needs.check_people(policy.id, **rows)
+    policy.needs.check_people(policy.id, **people_of(parts))
     artifacts.write_json(work / "split.json", split_report(parts))
     quality = {**quality_report(table), "rare_values": rare.to_dict()}
     artifacts.write_json(work / "quality.json", quality)

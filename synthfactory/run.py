@@ -30,7 +30,10 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from synthfactory import __version__, accounting, artifacts, ledger, seeds
 from synthfactory.certification import Verdict
@@ -38,7 +41,15 @@ from synthfactory.errors import Interrupted, TableError
 from synthfactory.evaluation import Findings
 from synthfactory.journal import CURVE_FILE, ORDER_FILE, STAGES, read_events
 from synthfactory.order import Order, as_plain
-from synthfactory.tables import Dataset, Parts, RareValues, Schema, Table, read_table
+from synthfactory.tables import (
+    Dataset,
+    Parts,
+    RareValues,
+    Schema,
+    Table,
+    entity_numbers,
+    read_table,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,19 +140,19 @@ class Run:
         TableError
             When the table cannot be read.
         """
-        table_digest, schema_digest, rare = _look_at(order.dataset)
+        seen = _look_at(order.dataset)
         key = artifacts.digest_json(
             {
                 "order": order.to_dict(),
-                "table": table_digest,
-                "schema": schema_digest,
+                "table": seen.table_digest,
+                "schema": seen.schema_digest,
                 "population": order.evaluation.population_digest,
                 "version": __version__,
             }
         ).removeprefix("sha256:")
         words = (order.dataset.name, order.generator.name, f"s{order.seed}", key[:12])
         name = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", word) or "table" for word in words)
-        return cls(order=order, folder=runs / name, table_digest=table_digest, rare=rare)
+        return cls(order=order, folder=runs / name, table_digest=seen.table_digest, rare=seen.rare)
 
     def __repr__(self) -> str:
         done = [stage for stage in STAGES if self.is_done(stage)]
@@ -152,6 +163,24 @@ class Run:
         """What the table's owner should know of its rare values before anything is learnt."""
         lines = () if self.rare is None else self.rare.lines
         return tuple(f"{self.order.dataset.name}: {line}" for line in lines)
+
+    def check_people(self) -> None:
+        """Refuse an order whose table has too few people for its policy; nothing is written.
+
+        People are counted as `split` will find them, from how many rows each has.
+
+        Raises
+        ------
+        OrderError
+            With a split that would do, or how many people it takes.
+        TableError
+            When the table cannot be read.
+        """
+        policy = self.order.policy
+        if policy.needs.people and not self.is_done("split"):
+            sizes = _look_at(self.order.dataset).rows_of_each
+            people = self.order.split.people(sizes, seed=self.order.seed)
+            policy.needs.check_people(policy.id, **people)
 
     def record(self) -> None:
         """Write ``order.json``, once."""
@@ -325,18 +354,36 @@ def _lasting(path: str) -> str:
     return str(Path(path).absolute()) if Path(path).is_file() else path
 
 
-_KNOWN: dict[tuple[str, str, int, int], tuple[str, str, RareValues]] = {}
+class _Seen(NamedTuple):
+    """What a process remembers of a table: digests and counts, no row.
 
-
-def _look_at(dataset: Dataset) -> tuple[str, str, RareValues]:
-    """Content and schema digest of a table, and what was done about its rare values.
-
-    It is read once per process while the file is unchanged.
+    Parameters
+    ----------
+    table_digest, schema_digest
+        Of its content, rare values made common, and of its columns.
+    rare
+        What was done about rare values.
+    rows_of_each
+        **Shape** (n_people,): how many rows each person has.
     """
+
+    table_digest: str
+    schema_digest: str
+    rare: RareValues
+    rows_of_each: npt.NDArray[np.integer]
+
+
+_KNOWN: dict[tuple[str, str, int, int], _Seen] = {}
+
+
+def _look_at(dataset: Dataset) -> _Seen:
+    """A table's digests and counts; it is read once per process while the file is unchanged."""
     path = Path(dataset.path)
     stamp = (path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else (0, 0)
     key = (artifacts.digest_json(as_plain(dataset)), dataset.path, *stamp)
     if key not in _KNOWN:
         table, rare = dataset.load_with_changes()
-        _KNOWN[key] = (table.digest, table.schema.digest, rare)
+        alone = table.schema.entity is None
+        sizes = np.ones(table.n_rows, np.int8) if alone else np.bincount(entity_numbers(table))
+        _KNOWN[key] = _Seen(table.digest, table.schema.digest, rare, sizes)
     return _KNOWN[key]

@@ -1,9 +1,9 @@
-"""What a policy needs before anything is trained: settings and rows that its rules rest on.
+"""What a policy needs before anything is trained: settings and people that its rules rest on.
 
 A rule that reads what is never measured refuses every table, and one that reads an interval which
 is too wide at any value refuses nearly every table, whether or not it leaks.  Whoever finds that
 out after a night of training has lost the night.  So a policy may declare the least settings of the
-evaluation and the least rows on either side of the split with which a table that leaks nothing
+evaluation and the least people on either side of the split with which a table that leaks nothing
 passes in four of five cases, and an order that gives less is refused at once, with what to add.
 """
 
@@ -56,7 +56,7 @@ class Needs:
     rows
         Synthetic rows.
     people
-        Rows of the train part, and of the control part.
+        In the train part, and in the control part: rows, or entities where one is declared.
 
     Raises
     ------
@@ -160,12 +160,12 @@ class Needs:
         policy
             The policy's id.
         train, control, test
-            Rows of each part.
+            People of each part.
 
         Raises
         ------
         OrderError
-            With a split that would do, or how many rows it takes.
+            With a split that would do, or how many people it takes.
         """
         if min(train, control) >= self.people:
             return
@@ -175,15 +175,15 @@ class Needs:
             f"{train:,} and {control:,}. {self._way_out(train + control + test, test)}"
         )
 
-    def _way_out(self, n_rows: int, test: int) -> str:
-        # Shares are rounded to whole rows, or to whole persons, and may miss by one.
-        share, rest = math.ceil(100 * self.people / n_rows) / 100, 1 - test / n_rows
-        if (rest - share) * n_rows >= self.people + 1:
+    def _way_out(self, people: int, test: int) -> str:
+        # Shares are rounded to whole people, and may miss by one.
+        share, rest = math.ceil(100 * self.people / people) / 100, 1 - test / people
+        if (rest - share) * people >= self.people + 1:
             return f"Add: split.control={share:g}"
         enough = math.ceil(2 * (self.people + 1) / rest)
         return (
-            f"No split of {n_rows:,} rows gives that beside the test rows: use a table of at least "
-            f"{enough:,} rows, or another policy."
+            f"No split of {people:,} people gives that beside the test part: use a table of at "
+            f"least {enough:,} people, or another policy."
         )
 
 

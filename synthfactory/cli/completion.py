@@ -1,8 +1,8 @@
 """The verb `completion`: scripts for bash, zsh and fish that complete verbs, options and settings.
 
 A script is made once, from the grammar of the command line and the shipped YAML files, and holds
-all words, generators of installed packages among them.  So pressing Tab starts no Python; groups
-and options of one's own (``--config-dir``) are not in it.
+all words, generators of installed packages and their fields among them.  So pressing Tab starts no
+Python; groups and options of one's own (``--config-dir``) are not in it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from synthfactory import plugins
+from synthfactory.cli.fields import offered_fields
 from synthfactory.paths import conf_dir
 
 # Left out of the words: where a class is, and Hydra's own part.
@@ -69,14 +70,24 @@ def script(shell: str, parser: argparse.ArgumentParser, conf: Path | None = None
         "fish": _fish,
     }
     known = settings(conf or conf_dir())
+    return writers[shell](tuple(verbs(parser)), _with_offers(known))
+
+
+def _with_offers(known: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """With the generators of installed packages, and their fields."""
     # Any other name could be more than a word to a shell.
-    offered = {
-        offer.name
+    offers = [
+        offer
         for offer in plugins.offers(plugins.GENERATORS)
         if offer.name.isidentifier() and offer.name.isascii()
+    ]
+    names = {*known["generator"], *(offer.name for offer in offers)}
+    fields = {f"generator.{name}" for offer in offers for name in offered_fields(offer)}
+    return {
+        **known,
+        "generator": tuple(sorted(names)),
+        **{name: () for name in sorted(fields) if name not in known},
     }
-    known["generator"] = tuple(sorted({*known["generator"], *offered}))
-    return writers[shell](tuple(verbs(parser)), known)
 
 
 def verbs(parser: argparse.ArgumentParser) -> Iterator[Verb]:

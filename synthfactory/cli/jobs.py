@@ -57,6 +57,8 @@ def submit(settings: Sequence[Settings], words: Sequence[str]) -> dict[str, Any]
 
     Raises
     ------
+    OrderError
+        When a table has too few people for what its policy needs: no job is asked for.
     ClusterError
         When the batch system is not there, or refuses the job: with its own words.
     """
@@ -70,6 +72,9 @@ def submit(settings: Sequence[Settings], words: Sequence[str]) -> dict[str, Any]
             "There is no sbatch here: submit on a login node of the site, or use "
             "`synthfactory run` on this machine."
         )
+    planned = [Run.open(item.order, item.runs) for item in settings]
+    for run in planned:
+        run.check_people()
     script = folder / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}.sbatch"
     artifacts.write_atomic(script, text.encode())
     done = subprocess.run(
@@ -89,7 +94,7 @@ def submit(settings: Sequence[Settings], words: Sequence[str]) -> dict[str, Any]
         "site": settings[0].site.name,
         "script": str(script),
         "log": log.replace("%j", job),
-        "runs": sorted({Run.open(item.order, item.runs).folder.name for item in settings}),
+        "runs": sorted({run.folder.name for run in planned}),
     }
     artifacts.write_json(folder / job / CAMPAIGN_FILE, campaign)
     return campaign

@@ -8,6 +8,7 @@ from typing import Any
 
 from synthfactory import __version__, artifacts, history
 from synthfactory.cli.compose import Settings
+from synthfactory.errors import OrderError
 from synthfactory.journal import ORDER_FILE, STAGES, read_failure
 from synthfactory.run import Run
 
@@ -23,7 +24,8 @@ class Plan:
     run
         The run's name.
     state
-        ``done`` (certified or refused), ``continue`` or ``new``.
+        ``done`` (certified or refused), ``continue``, ``new``, or ``blocked``: the policy would
+        refuse it before anything is trained.
     cached, missing
         Stages that are committed, and those that would run.
     reasons
@@ -83,6 +85,17 @@ def _plan_one(run: Run) -> Plan:
     outcome = run.outcome
     if outcome is not None:
         return Plan(run=run.folder.name, state="done", cached=cached, missing=(), reasons=())
+    try:
+        run.check_people()
+    except OrderError as error:
+        return Plan(
+            run=run.folder.name,
+            state="blocked",
+            cached=cached,
+            missing=(),
+            reasons=(str(error),),
+            notes=run.notes,
+        )
     if (run.folder / ORDER_FILE).exists():
         fitting = run.checkpoint.exists() and "fit" in missing
         failure = read_failure(run.folder)
@@ -121,7 +134,7 @@ def _left(run: Run, missing: Sequence[str]) -> Left | None:
 
 def in_words(plans: Sequence[Plan]) -> str:
     """How long all that is missing took in past runs, one run after another; or that none tells."""
-    todo = [item for item in plans if item.state != "done"]
+    todo = [item for item in plans if item.state not in ("done", "blocked")]
     known = [item.left.seconds for item in todo if item.left is not None]
     if not known:
         return "How long it takes is not known: no past run here tells." if todo else ""

@@ -7,6 +7,7 @@ import contextlib
 import json
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ LEVELS = {
     "warning": ("!", "yellow"),
     "problem": ("✘", "red"),
 }
+
+PLANNED = {"done": "✔", "continue": "…", "new": "+", "blocked": "✘"}
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +78,7 @@ def plan(arguments: argparse.Namespace) -> int:
         return 0
     screen = console(stderr=False)
     for item in plans:
-        mark = {"done": "✔", "continue": "…", "new": "+"}[item.state]
+        mark = PLANNED[item.state]
         screen.print(Text(f"{mark} {item.run}: {item.state}"))
         if item.cached and item.missing:
             screen.print(Text(f"    there already: {', '.join(item.cached)}"))
@@ -88,10 +91,9 @@ def plan(arguments: argparse.Namespace) -> int:
             screen.print(Text(f"    about {about}, from {item.left.source}"))
     for line in (*dict.fromkeys(note for item in plans for note in item.notes), *jobs):
         screen.print(Text(line))
-    counts = {
-        state: sum(item.state == state for item in plans) for state in ("done", "continue", "new")
-    }
-    screen.print(Text(", ".join(f"{count} {state}" for state, count in counts.items())))
+    counts = Counter(item.state for item in plans)
+    told_states = [state for state in PLANNED if counts[state] or state != "blocked"]
+    screen.print(Text(", ".join(f"{counts[state]} {state}" for state in told_states)))
     if told := in_words(plans):
         screen.print(Text(told))
     return 0

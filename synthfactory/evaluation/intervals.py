@@ -66,8 +66,8 @@ def wilson(successes: float, n: float, confidence: float) -> Interval:
     )
 
 
-def clopper_pearson(successes: int, n: int, confidence: float) -> Interval:
-    """Clopper and Pearson's exact interval of a proportion.
+def clopper_pearson(successes: float, n: float, confidence: float) -> Interval:
+    """Clopper and Pearson's exact interval of a proportion; counts need not be whole.
 
     Clopper and Pearson 1934, https://doi.org/10.1093/biomet/26.4.404.
 
@@ -119,20 +119,34 @@ def mean_variance(values: Floats, clusters: npt.NDArray[Any] | None) -> float:
     return clustered_error(values, clusters) ** 2
 
 
-def independent_rows(values: Floats, clusters: npt.NDArray[Any] | None) -> float:
-    """How many independent rows would have a mean of the same variance; at most all of them.
+def effective_size(values: Floats, clusters: npt.NDArray[Any] | None) -> float:
+    """How many independent values would have a mean of the same variance; at most all of them.
 
-    Kish 1965, *Survey Sampling*: rows by the design effect.  Where all rows are alike, how much
-    clusters differ cannot be seen, and each counts once.
+    The number of values by their design effect, which is the variance of their mean by what it
+    would be were all independent (Kish 1965, *Survey Sampling*, p. 258).  Both variances are
+    estimated without bias, so values that are all alone count as all.  Where no cluster differs
+    from another, how much they vary cannot be seen, and each counts once.
 
-    >>> independent_rows(np.array([1.0, 1.0, 0.0, 0.0] * 9), np.repeat(np.arange(18), 2))
-    17.0
+    Parameters
+    ----------
+    values
+        **Shape** (n,).
+    clusters
+        **Shape** (n,): equal for values that may move together; None where every value is alone.
+
+    >>> effective_size(np.array([1.0, 1.0, 0.0, 0.0] * 9), np.repeat(np.arange(18), 2))
+    17.485714285714284
+    >>> effective_size(np.array([1.0, 0.0] * 18), np.arange(36)), effective_size(
+    ...     np.ones(36), np.repeat(np.arange(18), 2))
+    (36.0, 18.0)
     """
     n = float(len(values))
-    if clusters is None:
+    if clusters is None or len(values) == 0:
         return n
-    variance = clustered_error(values, clusters) ** 2
-    return min(float(np.var(values)) / variance, n) if variance > 0 else len(np.unique(clusters))
+    variance = mean_variance(values, clusters)
+    if variance > 0:
+        return min(mean_variance(values, None) * n / variance, n)
+    return float(len(np.unique(clusters)))
 
 
 def percentile(estimate: float, repeats: Floats, confidence: float) -> Interval:

@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from synthfactory.evaluation.intervals import Interval, clopper_pearson, mean_variance, normal
+from synthfactory.evaluation.evidence import ALONE, Sides
+from synthfactory.evaluation.intervals import (
+    Interval,
+    clopper_pearson,
+    effective_size,
+    mean_variance,
+    normal,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -74,7 +81,9 @@ def auc_interval(value: float, error: float, n: int, confidence: float) -> tuple
     return Interval(value, max(found.lcb, 0.0), min(found.ucb, 1.0)), least
 
 
-def rate_at(members: Floats, strangers: Floats, fpr: float, confidence: float) -> dict[str, Any]:
+def rate_at(
+    members: Floats, strangers: Floats, fpr: float, confidence: float, whose: Sides = ALONE
+) -> dict[str, Any]:
     """True positive rate where at most a share ``fpr`` of the strangers scores higher.
 
     Parameters
@@ -82,10 +91,12 @@ def rate_at(members: Floats, strangers: Floats, fpr: float, confidence: float) -
     members, strangers
         **Shape** (n,) each.
     fpr
-        The false positive rate; it needs ``10 / fpr`` strangers.
+        The false positive rate; it needs ``10 / fpr`` people who are strangers.
     confidence
         Of Clopper and Pearson's interval of the rate at the threshold that was found; the error of
         the threshold itself is not in it.
+    whose
+        Whose each row is: rows of one person are recognised together.
 
     Returns
     -------
@@ -93,12 +104,15 @@ def rate_at(members: Floats, strangers: Floats, fpr: float, confidence: float) -
         ``tpr``, ``lcb``, ``ucb``, ``n``; or ``tpr`` None and ``why``.
     """
     needed = math.ceil(LEAST_STRANGERS / fpr)
-    if len(strangers) < needed:
-        why = f"needs {needed:,} people who are no members, there are {len(strangers):,}"
+    n_strangers = len(strangers if whose.strangers is None else np.unique(whose.strangers))
+    if n_strangers < needed:
+        why = f"needs {needed:,} people who are no members, there are {n_strangers:,}"
         return {"fpr": fpr, "tpr": None, "lcb": None, "ucb": None, "why": why}
     allowed = int(fpr * len(strangers))
     threshold = np.sort(strangers)[len(strangers) - allowed - 1]
-    found = clopper_pearson(int((members > threshold).sum()), len(members), confidence)
+    hits = members > threshold
+    n = effective_size(hits.astype(np.float64), whose.members)
+    found = clopper_pearson(min(float(hits.sum()) * (n / len(hits)), n), n, confidence)
     return {
         "fpr": fpr,
         "tpr": found.estimate,
@@ -108,12 +122,14 @@ def rate_at(members: Floats, strangers: Floats, fpr: float, confidence: float) -
     }
 
 
-def rates(members: Floats, strangers: Floats, confidence: float) -> dict[str, Any]:
+def rates(
+    members: Floats, strangers: Floats, confidence: float, whose: Sides = ALONE
+) -> dict[str, Any]:
     """True positive rates at 0.1 %, 1 % and 10 %, and the balanced accuracy at the median."""
     both = float(np.median(np.concatenate([members, strangers])))
     right = float((members > both).mean()), float((strangers <= both).mean())
     found: dict[str, Any] = {
-        f"tpr_at_{fpr:g}": rate_at(members, strangers, fpr, confidence)
+        f"tpr_at_{fpr:g}": rate_at(members, strangers, fpr, confidence, whose)
         for fpr in FALSE_POSITIVE_RATES
     }
     return {**found, "balanced_accuracy": sum(right) / 2}

@@ -23,6 +23,7 @@ from synthfactory.tables.schema import Schema as Schema
 from synthfactory.tables.split import Parts as Parts
 from synthfactory.tables.split import Split as Split
 from synthfactory.tables.split import entity_numbers as entity_numbers
+from synthfactory.tables.split import people_of as people_of
 from synthfactory.tables.split import split as split
 from synthfactory.tables.split import split_report as split_report
 from synthfactory.tables.table import Table as Table

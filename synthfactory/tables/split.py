@@ -66,16 +66,7 @@ class Split:
             When a part would hold fewer than 10 rows.
         """
         groups = entity_numbers(table)
-        order = numpy_stream(seed, "split").permutation(groups.max() + 1)
-        rank = np.empty_like(order)
-        rank[order] = np.arange(len(order))
-        # Whole groups go to control, then test, then train, until their shares of rows are full.
-        sizes = np.bincount(groups)[order]
-        before = np.concatenate([[0], np.cumsum(sizes)[:-1]]) / table.n_rows
-        part_of_rank = np.where(
-            before < self.control, 1, np.where(before < self.control + self.test, 2, 0)
-        )
-        part = part_of_rank[rank[groups]]
+        part = self._part_of(np.bincount(groups), seed=seed)[groups]
         parts = Parts(*(table.take(np.flatnonzero(part == number)) for number in range(3)))
         smallest = min(map(len, parts))
         if smallest < MIN_ROWS_PER_PART:
@@ -86,6 +77,31 @@ class Split:
                 "another split.control and split.test."
             )
         return parts
+
+    def people(self, rows_of_each: npt.NDArray[np.integer], *, seed: int) -> dict[str, int]:
+        """How many people `apply` gives each part.
+
+        Parameters
+        ----------
+        rows_of_each
+            **Shape** (n_people,): rows of each person, in the order of `entity_numbers`.
+        """
+        counts = np.bincount(self._part_of(rows_of_each, seed=seed), minlength=len(Parts._fields))
+        return dict(zip(Parts._fields, counts.tolist(), strict=True))
+
+    def _part_of(
+        self, rows_of_each: npt.NDArray[np.integer], *, seed: int
+    ) -> npt.NDArray[np.integer]:
+        """**Shape** (n_people,): 0 where a person is in train, 1 in control, 2 in test."""
+        order = numpy_stream(seed, "split").permutation(len(rows_of_each))
+        # Whole people go to control, then test, then train, until their shares of rows are full.
+        sizes = rows_of_each[order].astype(np.int64)
+        before = np.concatenate([[0], np.cumsum(sizes)[:-1]]) / sizes.sum()
+        part = np.empty_like(order)
+        part[order] = np.where(
+            before < self.control, 1, np.where(before < self.control + self.test, 2, 0)
+        )
+        return part
 
 
 def split(table: Table, *, seed: int, control: float = 0.2, test: float = 0.2) -> Parts:
@@ -109,6 +125,14 @@ def split_report(parts: Parts) -> dict[str, Any]:
             for name, part in parts._asdict().items()
         }
     return report
+
+
+def people_of(parts: Parts) -> dict[str, int]:
+    """How many people each part holds; rows are people where no entity is declared."""
+    return {
+        name: part.n_rows if part.schema.entity is None else int(entity_numbers(part).max()) + 1
+        for name, part in parts._asdict().items()
+    }
 
 
 def entity_numbers(table: Table) -> npt.NDArray[np.int64]:

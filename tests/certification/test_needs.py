@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -144,13 +143,9 @@ def test_a_table_that_is_too_small_is_refused_before_training(tmp_path: Path) ->
 
     def refused(people: int, **changes: Any) -> str:
         wanted = order(path, policy=needing(people=people), **changes)
-        run = Run.open(wanted, tmp_path / "runs")
         with pytest.raises(OrderError) as caught:
             produce(wanted, tmp_path / "runs", key=key)
-        assert not run.is_done("split")
-        assert not (run.folder / "fit").exists()
-        failure = json.loads((run.folder / "failure.json").read_text())
-        assert failure["stage"] == "split"
+        assert not (tmp_path / "runs").exists(), "neither planned nor begun"
         return str(caught.value)
 
     # 600 people of 3,000 are in control by default.
@@ -158,7 +153,49 @@ def test_a_table_that_is_too_small_is_refused_before_training(tmp_path: Path) ->
     assert "900 people on either side" in said
     assert "there are 1,800 and 600" in said
     assert said.endswith("Add: split.control=0.3")
-    assert "use a table of at least 5,003 rows" in refused(2_000)
+    assert "use a table of at least 5,003 people" in refused(2_000)
     assert "use a table of at least" in refused(1_200), "train would have a row too few"
     enough = order(path, policy=needing(people=900), split=Split(control=0.3))
     assert perform("split", Run.open(enough, tmp_path / "runs")) == "split"
+
+
+def visits(path: Path, n_people: int = 1_000) -> Dataset:
+    """Three rows of each person."""
+    frame = make_people(3 * n_people)
+    frame.insert(0, "person", [f"p{place // 3}" for place in range(len(frame))])
+    frame.to_csv(path, index=False)
+    return Dataset(path=str(path), entity="person")
+
+
+def test_people_are_counted_not_their_rows(tmp_path: Path) -> None:
+    dataset = visits(tmp_path / "visits.csv")
+
+    def of(people: int, seed: int) -> Order:
+        return Order(dataset=dataset, generator=CART(), threads=1, seed=seed,
+                     policy=needing(people=people))  # fmt: skip
+
+    for seed in range(3):
+        run = Run.open(of(250, seed), tmp_path / "runs")
+        with pytest.raises(OrderError) as early:
+            run.check_people()
+        assert "there are 600 and 200" in str(early.value)
+        assert str(early.value).endswith("Add: split.control=0.25")
+        # The stage finds the same when it divides the table, whoever asks it.
+        with pytest.raises(OrderError) as late:
+            perform("split", run)
+        assert str(late.value) == str(early.value)
+    enough = Run.open(of(200, 0), tmp_path / "runs")
+    enough.check_people()
+    assert perform("split", enough) == "split"
+    assert enough.read("split/split.json")["entities"] == {
+        "train": 600, "control": 200, "test": 200,
+    }  # fmt: skip
+
+
+def test_a_run_whose_split_is_committed_is_not_asked_again(tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    make_people(600).to_csv(path, index=False)
+    run = Run.open(order(path, policy=needing(people=100)), tmp_path / "runs")
+    perform("split", run)
+    path.unlink()
+    run.check_people()

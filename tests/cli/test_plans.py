@@ -129,6 +129,58 @@ def test_submit_without_a_batch_system_says_so(
     assert "There is no sbatch here" in capsys.readouterr().err
 
 
+TOO_FEW = "needs 4,000 people on either side of the split (train and control); there are 1,800 and"
+
+
+def test_plan_says_that_a_table_is_too_small_for_a_policy(
+    people_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    plan = plan_of(people_csv, runs, "policy=sf2")
+    assert (plan.state, plan.missing) == ("blocked", ())
+    assert TOO_FEW in plan.reasons[0]
+    assert plan.reasons[0].endswith("use a table of at least 10,003 people, or another policy.")
+    assert plans.in_words([plan]) == ""
+    assert main(["plan", "--multirun", *words(people_csv, runs, "policy=sf2,default")]) == 0
+    told = capsys.readouterr().out
+    assert "0 done, 0 continue, 1 new, 1 blocked" in told
+    assert "4,000 people" in told
+    assert main(["plan", *words(people_csv, runs)]) == 0
+    assert "blocked" not in capsys.readouterr().out
+    assert not list(runs.glob("people-*"))
+
+
+def test_run_refuses_a_small_table_before_a_worker_is_asked_for(
+    people_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    # Workers of so little memory could not be had.
+    starved = ("cluster.n_workers=64", "cluster.memory_limit_gb=0.001")
+    assert main(["run", "--json", *words(people_csv, runs, "policy=sf2", *starved)]) == 2
+    (outcome,) = json.loads(capsys.readouterr().out)
+    assert outcome["state"] == "failed"
+    assert TOO_FEW in outcome["reasons"][0]
+    assert not runs.exists(), "neither planned in the ledger nor begun"
+
+
+def test_submit_refuses_a_small_table_before_a_job_is_asked_for(
+    people_csv: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = tmp_path / "asked"
+    program = tmp_path / "sbatch"
+    program.write_text(f"#!/bin/sh\necho asked > {asked}\necho 7\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert main(["submit", *words(people_csv, tmp_path / "runs", "policy=sf2")]) == 2
+    assert TOO_FEW in " ".join(capsys.readouterr().err.split())
+    assert not asked.exists()
+    assert main(["submit", *words(people_csv, tmp_path / "runs")]) == 0
+    assert asked.exists()
+
+
 def test_plan_and_run_tell_what_is_made_common(people_csv: Path, tmp_path: Path) -> None:
     plan = plan_of(people_csv, tmp_path)
     assert plan.notes[0].endswith("cells of 2 columns were made common (dataset.min_people=10)")

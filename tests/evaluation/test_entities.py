@@ -22,16 +22,23 @@ from test_fidelity_multivariate import dense
 from synthfactory.errors import EvaluationError
 from synthfactory.evaluation import Findings
 from synthfactory.evaluation.evaluate import conclude, measure
-from synthfactory.evaluation.evidence import Evidence
+from synthfactory.evaluation.evidence import Evidence, Sides, take
 from synthfactory.evaluation.fidelity import alpha_precision, mmd, pairs, prdc, triples, two_sample
 from synthfactory.evaluation.fidelity.embedding import Embedding
 from synthfactory.evaluation.fidelity.samples import Groups, groups, samples
+from synthfactory.evaluation.neighbours import Points
 from synthfactory.evaluation.privacy import (
     attribute_inference,
+    authenticity,
+    dcr,
+    domias,
     exact_match,
     linkability,
+    shadows,
     singling_out,
 )
+from synthfactory.evaluation.roc import rate_at
+from synthfactory.evaluation.subgroups import RAREST, Group, compare, subgroups
 from synthfactory.evaluation.suite import Suite
 from synthfactory.evaluation.utility import scores, task
 from synthfactory.evaluation.utility import suite as utility
@@ -270,6 +277,175 @@ def test_a_row_that_several_persons_have_is_its_own_cluster() -> None:
         shared.ucb == max(1.0, shared.estimate)
     )
     assert shared.estimate - shared.lcb == pytest.approx(1.95996 * error, rel=1e-4)
+
+
+def one_of_many_rows(others: int) -> npt.NDArray[np.int64]:
+    """Whose rows are: 50 of one person, then one of each of the others."""
+    return np.concatenate([np.zeros(50, np.int64), 1 + np.arange(others)])
+
+
+def test_a_level_that_few_people_fill_with_many_rows_is_no_subgroup() -> None:
+    base = evidence(0, n_people=60)
+    groups = subgroups(base, base.members, base.strangers, base.whose)
+    alone = subgroups(base, base.members, base.strangers)
+    assert set(groups) < set(alone), "every level has 50 rows, none has 50 people on both sides"
+    assert RAREST not in groups
+    large = evidence(0, n_people=400)
+    found = subgroups(large, large.members, large.strangers, large.whose)
+    assert found.keys() == subgroups(large, large.members, large.strangers).keys()
+
+
+def test_hits_on_one_persons_rows_hit_one_person() -> None:
+    whose = Sides(one_of_many_rows(60), one_of_many_rows(60))
+    everybody = np.ones(110, dtype=bool)
+    hits = np.zeros(110)
+    hits[:50] = 1.0
+    groups = {"c0 = u": Group(everybody, everybody)}
+    together = compare(groups, hits, np.zeros(110), 0.95, whose)["worst"]
+    apart = compare(groups, hits, np.zeros(110), 0.95)["worst"]
+    assert together["advantage"] == apart["advantage"] == pytest.approx(50 / 110)
+    assert (together["n_members"], together["n_strangers"]) == (61, 61)
+    assert apart["p"] < 1e-12
+    assert together["p"] > 0.02
+    assert together["lcb"] < 0 < apart["lcb"]
+
+
+def test_groups_where_nothing_varies_keep_the_error_of_half_a_person() -> None:
+    whose = Sides(np.repeat(np.arange(60), 5), np.repeat(np.arange(60), 5))
+    everybody = np.ones(300, dtype=bool)
+    groups = {"c0 = u": Group(everybody, everybody)}
+    found = compare(groups, np.zeros(300), np.zeros(300), 0.95, whose)["worst"]
+    assert found["ucb"] == pytest.approx(1.95996 * 0.5 / 60 * 2**0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "suite", [linkability.SUITE, attribute_inference.SUITE, singling_out.SUITE,
+              exact_match.SUITE, domias.SUITE], ids=lambda suite: suite.name,
+)  # fmt: skip
+def test_every_attack_counts_the_people_of_its_subgroups(suite: Suite) -> None:
+    base = evidence(0, n_people=120)
+    counted = 0
+    for item in judge(base, suite).measurements:
+        worst = item.details.get("subgroups", {}).get("worst")
+        if worst is not None:
+            assert worst["n_members"] <= 120
+            assert worst["n_strangers"] <= 120
+            counted += 1
+    assert counted > 0
+
+
+def copied(n_people: int = 200) -> Evidence:
+    """Synthetic rows of other people, and 50 copies of the many rows of one member."""
+    base = evidence(0, n_people=n_people)
+    chance = np.random.default_rng(1)
+    real = [draw(n_people, chance) for _ in range(3)]
+    frame = real[0].to_pandas()
+    # The first nine people are one.
+    frame.loc[frame.index[: 9 * ROWS_OF_ONE], "person"] = "p0"
+    train = Table(data=pa.Table.from_pandas(frame, preserve_index=False), schema=schema())
+    made = draw(20, chance).to_pandas()
+    made = pd.concat([made, frame.head(50)])
+    synthetic = Table(data=pa.Table.from_pandas(made, preserve_index=False), schema=schema())
+    return Evidence.of(train, *real[1:], synthetic, seed=base.seed, threads=1, repeats=40)
+
+
+def test_copies_of_one_persons_rows_are_one_persons_nearness() -> None:
+    base = copied()
+    together, apart = (judge(each, dcr.SUITE) for each in (base, without_entity(base)))
+    for name in (dcr.ID, dcr.ID_ALIGNED, dcr.ID_RATIO):
+        assert together[name].estimate == apart[name].estimate
+        assert together[name].ucb - together[name].lcb > apart[name].ucb - apart[name].lcb
+    assert together[dcr.ID].lcb < 0.5 < apart[dcr.ID].lcb
+    one, many = (judge(each, authenticity.SUITE)[authenticity.ID]
+                 for each in (base, without_entity(base)))  # fmt: skip
+    assert one.estimate == many.estimate
+    assert one.ucb - one.lcb > 1.5 * (many.ucb - many.lcb)
+
+
+def test_fifty_rows_near_one_person_are_one_row_by_both_ways_of_counting() -> None:
+    whose = np.concatenate([one_of_many_rows(50), 100 + np.arange(100)])
+    near = np.arange(50)
+    for n_each in (None, 100):
+        alone = dcr.share(np.ones(50), near, 0.95, n_each)
+        together = dcr.share(np.ones(50), near, 0.95, n_each, whose)
+        assert alone.lcb > 0.8
+        assert together.lcb == pytest.approx(1 / (1 + 1.95996**2), abs=0.005)
+
+
+def test_a_tenth_of_few_people_is_left_out_and_a_person_counts_once_in_it() -> None:
+    chance = np.random.default_rng(0)
+    tenths = np.repeat(np.arange(10), 120)
+    whose = np.repeat(np.arange(600), 2)
+    # The rarest rows are of two people only, the commonest of 60.
+    whose[-120:] = np.repeat([600, 601], 60)
+    real = np.concatenate([chance.permutation(120), 1_080 + chance.permutation(120)])
+    won = chance.permutation(np.repeat([0.0, 1.0], 120))
+    found = dcr.by_rarity(won, real, tenths, 0.95, whose)
+    assert found["n_groups"] == 1
+    assert found["rarest"] is None
+    assert dcr.by_rarity(won, real, tenths, 0.95)["n_groups"] == 2
+    mine = real < 120
+    alike = dcr.by_rarity((whose[real] % 2).astype(float), real, tenths, 0.95, whose)["worst"]
+    rows = dcr.share((whose[real] % 2).astype(float)[mine], real[mine], 0.95)
+    assert alike["ucb"] - alike["lcb"] > 1.2 * (rows.ucb - rows.lcb)
+
+
+def test_intervals_of_nearness_cover_one_half_with_repeated_rows() -> None:
+    held = {"nearest": [0, 0], "ratio": [0, 0]}
+    persons = np.repeat(np.arange(80), ROWS_OF_ONE)
+    for seed in range(200):
+        chance = np.random.default_rng(seed)
+        members, strangers, rows = (visits(n, chance) for n in (40, 40, 60))
+        found = dcr.near(rows, members, strangers, k=2, threads=1)
+        ratio = dcr.wins(dcr.ratios(found.members), dcr.ratios(found.strangers))
+        for place, whose in enumerate((persons, None)):
+            for name, interval in (
+                ("nearest", dcr.nearer_share(found, 0.95, 40 * ROWS_OF_ONE, whose)),
+                ("ratio", dcr.share(ratio, found.real, 0.95, whose=whose)),
+            ):
+                held[name][place] += interval.lcb <= 0.5 <= interval.ucb
+    for together, apart in held.values():
+        assert together >= 0.92 * 200, held
+        assert apart < 0.7 * 200, held
+
+
+def visits(n_people: int, chance: np.random.Generator) -> Points:
+    """As many visits of each person, who is somewhere on a line each time."""
+    places = np.repeat(chance.random((n_people, 1)), ROWS_OF_ONE, axis=0)
+    numbers = np.tile(np.arange(ROWS_OF_ONE), n_people)[:, None]
+    return Points(numbers=places.astype(np.float32), codes=numbers.astype(np.int32))
+
+
+def test_recognised_rows_of_one_person_are_one_recognised_person() -> None:
+    chance = np.random.default_rng(0)
+    strangers = chance.normal(size=1_000)
+    members = np.concatenate([np.full(50, 9.0), np.full(60, -9.0)])
+    whose = Sides(one_of_many_rows(60), np.arange(1_000))
+    together = rate_at(members, strangers, 0.01, 0.95, whose)
+    apart = rate_at(members, strangers, 0.01, 0.95)
+    assert together["tpr"] == pytest.approx(apart["tpr"])
+    assert together["lcb"] < 0.15 < apart["lcb"]
+    few = rate_at(members, strangers, 0.01, 0.95, Sides(None, np.repeat(np.arange(500), 2)))
+    assert few["tpr"] is None
+    assert "there are 500" in few["why"]
+
+
+def test_shadows_know_whose_rows_their_targets_are() -> None:
+    base = dataclasses.replace(evidence(0, n_people=60), targets=200)
+    targets = shadows.choose_targets(base)
+    whose = shadows.whose_targets(base, targets)
+    pool = shadows._join(base.train, base.control)
+    for side, persons, part in (
+        (targets.member, whose.members, "train"),
+        (~targets.member, whose.strangers, "control"),
+    ):
+        assert persons is not None
+        rows = take(pool, targets.places[side])
+        table, all_persons = getattr(base, part), base.persons(part)
+        for place in range(20):
+            same = (table.numbers == rows.numbers[place]).all(axis=1)
+            assert all_persons[same].tolist() == [persons[place]]
+    assert shadows.whose_targets(without_entity(base), targets) == (None, None)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from scipy import stats
 from synthfactory.evaluation.intervals import (
     Interval,
     clustered_error,
+    effective_size,
     newcombe,
     normal,
     percentile,
@@ -49,6 +50,35 @@ def test_clusters_widen_the_interval_as_much_as_they_must() -> None:
     together = clustered_mean(values, np.repeat(np.arange(100), 9), 0.95)
     widened = (together.ucb - together.lcb) / (alone.ucb - alone.lcb)
     assert widened == pytest.approx(3.0, rel=0.02)
+
+
+def test_effective_size_is_that_of_independent_values_with_the_same_error() -> None:
+    chance = np.random.default_rng(0)
+    values = chance.random(400)
+    assert effective_size(values, None) == 400
+    assert effective_size(values, np.arange(400)) == pytest.approx(400)
+    pairs = np.repeat(np.arange(200), 2)
+    found = effective_size(values, pairs)
+    spread = values.std(ddof=1)
+    assert spread / found**0.5 == pytest.approx(
+        max(clustered_error(values, pairs), spread / 400**0.5)
+    )
+    # Values that differ more within clusters than between them are no more than all.
+    assert effective_size(np.tile([0.0, 1.0], 200) + 0.1 * values, pairs) == 400
+    assert effective_size(np.zeros(400), pairs) == 200
+    assert effective_size(np.empty(0), np.empty(0)) == 0
+
+
+def test_effective_size_tells_the_variance_of_repeated_means() -> None:
+    chance = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(50), 6)
+    means, sizes = [], []
+    for _ in range(2_000):
+        hits = (chance.random(50)[clusters] < 0.3) & (chance.random(300) < 0.8)
+        means.append(hits.mean())
+        sizes.append(effective_size(hits.astype(float), clusters))
+    share = float(np.mean(means))
+    assert np.median(sizes) == pytest.approx(share * (1 - share) / np.var(means), rel=0.05)
 
 
 def test_clustered_interval_covers() -> None:

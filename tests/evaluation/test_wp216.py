@@ -15,7 +15,8 @@ import pytest
 import synthfactory as sf
 from synthfactory.errors import EvaluationError, OrderError, SchemaError
 from synthfactory.evaluation import Evaluation, leave_one_out
-from synthfactory.evaluation.evidence import Evidence, shuffled, take
+from synthfactory.evaluation.evidence import Evidence, Sides, shuffled, take
+from synthfactory.evaluation.intervals import effective_size
 from synthfactory.evaluation.neighbours import by_scale, scales
 from synthfactory.evaluation.privacy import (
     attribute_inference,
@@ -277,6 +278,22 @@ def test_repeating_every_row_hides_nobody() -> None:
     (_, multivariate) = found.details["attacks"]
     once = singling_out.measure(base).details["attacks"][1]
     assert multivariate["ucb"] - multivariate["lcb"] > once["ucb"] - once["lcb"]
+
+
+def test_guesses_from_equal_rows_and_of_one_person_count_as_few() -> None:
+    rows = np.repeat(np.arange(20), 5)
+    hits = np.where(rows < 10, rows, -1)
+    nobody = np.full(100, -1)
+    found = singling_out.Attack(100, np.arange(100), hits, nobody)
+    alone = singling_out.judge(found, 0.95)
+    equal = singling_out.judge(found._replace(sources=rows), 0.95)
+    assert alone.attack == risk.rate(50, 100, 0.95)
+    share = effective_size((hits >= 0).astype(float), rows) / 100
+    assert equal.attack == risk.rate(50 * share, 100 * share, 0.95)
+    assert 0.19 < share < 0.2
+    # Ten members who are one person: half of all guesses are one.
+    person = singling_out.judge(found, 0.95, Sides(np.zeros(10, np.int64), None))
+    assert person.attack.reach > 1.5 * equal.attack.reach
 
 
 def test_table_in_which_nobody_can_be_singled_out_shows_no_risk() -> None:

@@ -113,6 +113,18 @@ def test_one_failing_order_does_not_stop_the_others(people_csv: Path, tmp_path: 
     assert any("synthfactory[sdv]" in reason for state in listed for reason in state.reasons)
 
 
+def test_a_policy_that_needs_more_people_does_not_stop_the_others(
+    people_csv: Path, tmp_path: Path
+) -> None:
+    words = ["--multirun", f"dataset.path={people_csv}", "generator=independent"]
+    words += ["evaluation.attacks=2000", "evaluation.max_rows=4000"]
+    small, other = make(tmp_path, *words, "policy=sf2,default", expected=(2,))
+    assert small["state"] == "failed"
+    assert "4,000 people on either side" in str(small["reasons"])
+    assert other["state"] == "refused"
+    assert [state.run for state in read_status(tmp_path)] == [other["run"]]
+
+
 def test_status_reads_the_folders_alone(undisturbed: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "synthfactory", "status", str(undisturbed), "--json"],

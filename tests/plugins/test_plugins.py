@@ -367,6 +367,7 @@ def test_completion_holds_the_names_but_nothing_that_a_shell_could_run(installed
     )  # fmt: skip
     text = script("bash", parser())
     assert "tvae uniform'" in text
+    assert "generator.cut=" in text
     assert "touch" not in text
     assert [offer.name for offer in plugins.offers(plugins.GENERATORS)][
         -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -110,6 +111,15 @@ def test_every_measurement_has_its_question_limits_and_remedy(metric: str) -> No
     assert said.title
     assert said.control
     assert said.baseline
+
+
+@pytest.mark.parametrize("family", sorted(words.FAMILIES))
+def test_a_familys_module_holds_its_measurements_and_no_others(family: str) -> None:
+    module = importlib.import_module(f"synthfactory.release.words.{family}")
+    mine = {metric for metric in words.METRICS if metric.startswith(f"{family}.")}
+    assert set(module.METRICS) == mine
+    assert {metric for group in module.GROUPS for metric in group.metrics} == mine
+    assert set(module.HEADLINES) <= mine
 
 
 def everything() -> Iterator[str]:

@@ -31,7 +31,7 @@ from synthfactory.evaluation.fidelity.balls import Within, within
 from synthfactory.evaluation.fidelity.samples import ALONE, Codes, Groups, groups, samples
 from synthfactory.evaluation.intervals import (
     Interval,
-    independent_rows,
+    effective_size,
     mean_variance,
     normal,
     wilson,
@@ -207,7 +207,7 @@ def _share_held(found: Holders, n_holders: int, groups: Codes | None) -> Estimat
     is_held = found.counts > 0
     alone = np.bincount(found.lone[found.lone >= 0], minlength=n_holders) / len(is_held)
     own = mean_variance(is_held.astype(np.float64), groups)
-    n = independent_rows(is_held.astype(np.float64), groups)
+    n = effective_size(is_held.astype(np.float64), groups)
     return Estimate(float(is_held.mean()), float(np.sqrt(own + lost_variance(alone))), n)
 
 

@@ -30,7 +30,7 @@ import pyarrow.compute as pc
 
 from synthfactory.errors import EvaluationError
 from synthfactory.evaluation.evidence import Evidence, shuffled
-from synthfactory.evaluation.intervals import independent_rows, wilson
+from synthfactory.evaluation.intervals import effective_size, wilson
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.suite import Suite
 from synthfactory.tables import Column, Encoded, Schema, Table
@@ -431,7 +431,7 @@ def measure(evidence: Evidence) -> Measurement:
     control = share_kept(test)
     n = len(evidence.synthetic)
     kept = ~np.any(broken, axis=0)
-    alone = independent_rows(kept.astype(np.float64), evidence.entities("synthetic"))
+    alone = effective_size(kept.astype(np.float64), evidence.entities("synthetic"))
     found = wilson(int(kept.sum()) * (alone / n), alone, evidence.confidence)
     worst = [place for place in np.argsort(shares, kind="stable")[:N_WORST] if shares[place] < 1]
     details: dict[str, Any] = {

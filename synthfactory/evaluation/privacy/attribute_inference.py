@@ -295,7 +295,7 @@ def conclude(evidence: Evidence, results: Mapping[str, Any]) -> Found:
     described = [_describe(name, each, confidence, whose) for name, each in attacked.items()]
     worst = max(described, key=lambda secret: float(secret["ucb"]))
     hits = attacked[worst["secret"]].synthetic[worst["attacker"]]
-    groups = subgroups(evidence, evidence.members, evidence.strangers)
+    groups = subgroups(evidence, evidence.members, evidence.strangers, whose)
     measurement = Measurement(
         id=ID,
         family="privacy",
@@ -323,6 +323,7 @@ def conclude(evidence: Evidence, results: Mapping[str, Any]) -> Found:
                 hits.members.astype(np.float64),
                 hits.strangers.astype(np.float64),
                 evidence.confidence,
+                whose,
             ),
         },
     )

@@ -100,7 +100,12 @@ def conclude(evidence: Evidence, results: Mapping[str, Authentic]) -> Found:
 
     is_authentic, number = whole("synthetic")
     confidence = evidence.confidence
-    value = share(is_authentic.astype(np.float64), number.astype(np.int64), confidence)
+    value = share(
+        is_authentic.astype(np.float64),
+        number.astype(np.int64),
+        confidence,
+        whose=evidence.entities("train"),
+    )
     return Found(
         measurements=[
             Measurement(
@@ -117,7 +122,7 @@ def conclude(evidence: Evidence, results: Mapping[str, Authentic]) -> Found:
                 confidence=confidence,
                 method="share of rows farther from their nearest train row than that is from its "
                 "nearest fellow (Alaa et al. 2022), Gower distance; Wilson interval at the "
-                "effective number of rows, clustered by nearest train row",
+                "effective number of rows, clustered by nearest training person",
                 mde=detectable(error(value, confidence), confidence),
                 details={
                     "n_train": len(evidence.train),

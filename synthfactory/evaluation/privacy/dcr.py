@@ -10,6 +10,9 @@ alike.  Three readings:
 - `privacy.nndr_share`: the smaller ratio of nearest to second nearest distance wins; a copy that
   was moved a little stands out by it where people are far from each other.
 
+Rows of one person, where an entity is declared, are members or strangers together, so synthetic
+rows near any of them win or lose together.
+
 Such a test may fail a dataset; it never passes one alone.
 """
 
@@ -35,7 +38,7 @@ from synthfactory.evaluation.neighbours import (
     scales,
 )
 from synthfactory.evaluation.people import FEWEST_COMPARED
-from synthfactory.evaluation.subgroups import N_TENTHS, holm, rarity
+from synthfactory.evaluation.subgroups import N_TENTHS, holm, n_people, rarity
 from synthfactory.evaluation.suite import Found, Suite
 from synthfactory.tables import Encoded
 
@@ -95,10 +98,16 @@ def wins(members: Floats32, strangers: Floats32) -> Floats:
     return np.where(members < strangers, 1.0, np.where(members == strangers, 0.5, 0.0))
 
 
-def share(won: Floats, real: Integers, confidence: float, n_each: int | None = None) -> Interval:
-    """Mean of the wins, with an interval for rows that share their nearest real row.
+def share(
+    won: Floats,
+    real: Integers,
+    confidence: float,
+    n_each: int | None = None,
+    whose: Integers | None = None,
+) -> Interval:
+    """Mean of the wins, with an interval for rows that share their nearest real person.
 
-    Which of the real rows are members is chance, and all rows near the same real row win or lose
+    Which of the real people are members is chance, and all rows near the same one win or lose
     together.  Ties tell nothing.  So the interval is Wilson's for the share of wins among decided
     rows, at an effective number of independent ones.
 
@@ -111,9 +120,11 @@ def share(won: Floats, real: Integers, confidence: float, n_each: int | None = N
     confidence
         Coverage.
     n_each
-        How many members there are, and strangers; given when nearness to the nearest row alone
-        decides.  Then real rows that no row is near to count too (`_exchangeable`), and the
+        How many member rows there are, and stranger rows; given when nearness to the nearest row
+        alone decides.  Then real rows that no row is near to count too (`_exchangeable`), and the
         interval is narrower.
+    whose
+        **Shape** (n_real,): whose each real row is; None where every row is alone.
     """
     decided = won != 0.5
     n_decided = int(decided.sum())
@@ -122,20 +133,21 @@ def share(won: Floats, real: Integers, confidence: float, n_each: int | None = N
     if n_decided > 0:
         mean = float(won[decided].mean())
         if n_each is None:
-            effective = _clustered(won[decided], real[decided])
+            near = real[decided]
+            effective = _clustered(won[decided], near if whose is None else whose[near])
         else:
-            effective = _exchangeable(mean, real[decided], n_each)
+            effective = _exchangeable(mean, real[decided], n_each, whose)
     found = wilson(mean * effective, effective, confidence)
     return Interval(*(0.5 + weight * (bound - 0.5) for bound in found))
 
 
-def _clustered(won: Floats, real: Integers) -> float:
+def _clustered(won: Floats, near: Integers) -> float:
     """Effective number of rows: Kish's for clusters, or fewer where their variance says so.
 
     Kish 1965, *Survey Sampling*: ``(sum w)**2 / sum w**2`` of the clusters' sizes ``w``.
     """
     mean = float(won.mean())
-    _, clusters = np.unique(real, return_inverse=True)
+    _, clusters = np.unique(near, return_inverse=True)
     sizes = np.bincount(clusters).astype(np.float64)
     sums = np.bincount(clusters, weights=won - mean)
     kish = len(won) ** 2 / float((sizes**2).sum())
@@ -143,24 +155,35 @@ def _clustered(won: Floats, real: Integers) -> float:
     return min(kish, mean * (1 - mean) / variance) if variance > 0 else kish
 
 
-def _exchangeable(mean: float, real: Integers, n_each: int) -> float:
-    """Effective number of rows when members are a random half of the real rows.
+def _exchangeable(mean: float, real: Integers, n_each: int, whose: Integers | None = None) -> float:
+    """Effective number of rows when members are a random half of the real people.
 
-    With ``w`` the number of rows near each of the ``2 n`` real rows, the share's variance over
+    With ``w`` the number of rows near each of the ``2 n`` real people, the share's variance over
     all choices of the members is ``sum (w - mean w)**2 / (2 n - 1) * n / 2 / (sum w)**2``; where
-    members and strangers differ, each side has a variance of its own (delta method).
+    members and strangers differ, each side has a variance of its own (delta method).  Where people
+    have different numbers of rows, it is rather too large: both sides have equally many rows.
     """
     sizes = np.bincount(real, minlength=2 * n_each).astype(np.float64)
-    members, strangers = sizes[:n_each], sizes[n_each:]
     total = float(len(real))
+
+    def sum_variance(rows: slice) -> float:
+        each = sizes[rows]
+        if whose is not None:
+            _, persons = np.unique(whose[rows], return_inverse=True)
+            each = np.bincount(persons, weights=each).astype(np.float64)
+        n = len(each)
+        return float(((each - each.mean()) ** 2).sum()) * n / max(n - 1, 1)
+
     # Counts vary at least as Poisson's do: so many rows are no more than that many.
-    by_chance = total**2 / (2 * n_each * max(float(sizes.var(ddof=1)), total / (2 * n_each)))
-    spread = (1 - mean) ** 2 * float(members.var(ddof=1)) + mean**2 * float(strangers.var(ddof=1))
-    variance = n_each * spread / total**2
+    by_chance = total**2 / max(sum_variance(slice(None)), total)
+    members, strangers = sum_variance(slice(n_each)), sum_variance(slice(n_each, None))
+    variance = ((1 - mean) ** 2 * members + mean**2 * strangers) / total**2
     return min(by_chance, mean * (1 - mean) / variance) if variance > 0 else by_chance
 
 
-def nearer_share(found: Near, confidence: float, n_each: int) -> Interval:
+def nearer_share(
+    found: Near, confidence: float, n_each: int, whose: Integers | None = None
+) -> Interval:
     """P(nearer to a member) + P(equally near) / 2.
 
     Parameters
@@ -170,10 +193,12 @@ def nearer_share(found: Near, confidence: float, n_each: int) -> Interval:
     confidence
         Coverage.
     n_each
-        Number of members, and of strangers.
+        Number of member rows, and of stranger rows.
+    whose
+        See `share`.
     """
     won = wins(found.members[:, 0], found.strangers[:, 0])
-    return share(won, found.real, confidence, n_each)
+    return share(won, found.real, confidence, n_each, whose)
 
 
 def error(interval: Interval, confidence: float) -> float:
@@ -214,6 +239,14 @@ def real_rows(evidence: Evidence) -> Encoded:
     )
 
 
+def whose_real(evidence: Evidence) -> Integers | None:
+    """**Shape** (n_members + n_strangers,): whose each of `real_rows` is; None for rows alone."""
+    members, strangers = evidence.whose
+    if members is None or strangers is None:
+        return None
+    return np.concatenate([members, int(members.max()) + 1 + strangers])
+
+
 def scaled_share(evidence: Evidence, rows: Encoded, confidence: float) -> Interval:
     """The share on numbers divided by their real spread."""
     return _share(scaled, evidence, rows, confidence)
@@ -226,7 +259,7 @@ def aligned_share(evidence: Evidence, rows: Encoded, confidence: float) -> Inter
 
 def _share(how: Reading, evidence: Evidence, rows: Encoded, confidence: float) -> Interval:
     found = near(*how(evidence, rows), k=1, threads=evidence.threads)
-    return nearer_share(found, confidence, len(evidence.members))
+    return nearer_share(found, confidence, len(evidence.members), whose_real(evidence))
 
 
 def judged(evidence: Evidence, table: str) -> Encoded:
@@ -300,7 +333,8 @@ def _measurement(
     confidence = evidence.confidence
     n_each = len(evidence.members) if of is _nearest else None
     won = wins(of(rows.members), of(rows.strangers))
-    value = share(won, rows.real, confidence, n_each)
+    whose = whose_real(evidence)
+    value = share(won, rows.real, confidence, n_each, whose)
     return Measurement(
         id=name,
         family="privacy",
@@ -314,7 +348,7 @@ def _measurement(
         better="lower",
         confidence=confidence,
         method=f"P(d_member < d_stranger) + P(equal) / 2, Gower distance, {how}; Wilson interval "
-        "at the effective number of rows, clustered by nearest real row",
+        "at the effective number of rows, clustered by nearest real person",
         mde=detectable(error(value, confidence), confidence),
         details={
             "n_members": len(evidence.members),
@@ -322,7 +356,7 @@ def _measurement(
             "tied": float((won == 0.5).mean()),
             "to_members": _quantiles(of(rows.members)),
             "to_strangers": _quantiles(of(rows.strangers)),
-            "by_rarity": by_rarity(won, rows.real, tenths, confidence),
+            "by_rarity": by_rarity(won, rows.real, tenths, confidence, whose),
         },
     )
 
@@ -338,7 +372,13 @@ def rarity_tenths(evidence: Evidence) -> Integers:
     return np.searchsorted(limits, rare, side="right")
 
 
-def by_rarity(won: Floats, real: Integers, tenths: Integers, confidence: float) -> dict[str, Any]:
+def by_rarity(
+    won: Floats,
+    real: Integers,
+    tenths: Integers,
+    confidence: float,
+    whose: Integers | None = None,
+) -> dict[str, Any]:
     """The share among rows whose nearest real row is that rare; see `subgroups.compare`.
 
     Returns
@@ -349,13 +389,13 @@ def by_rarity(won: Floats, real: Integers, tenths: Integers, confidence: float) 
         alike; ``n_groups``.
         Tenths with fewer than 50 rows or 50 people are left out.
     """
-    people, mine = np.bincount(tenths, minlength=N_TENTHS), tenths[real]
+    mine = tenths[real]
     results: list[dict[str, Any]] = []
     for tenth in range(N_TENTHS):
         rows = mine == tenth
-        if min(int(rows.sum()), int(people[tenth])) < FEWEST_COMPARED:
+        if min(int(rows.sum()), n_people(tenths == tenth, whose)) < FEWEST_COMPARED:
             continue
-        found = share(won[rows], real[rows], confidence)
+        found = share(won[rows], real[rows], confidence, whose=whose)
         p = float(stats.norm.sf((found.estimate - 0.5) / error(found, confidence)))
         results.append({"tenth": tenth + 1, "share": found.estimate, "lcb": found.lcb,
                         "ucb": found.ucb, "p": p, "n": int(rows.sum())})  # fmt: skip

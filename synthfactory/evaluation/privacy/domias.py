@@ -229,7 +229,7 @@ def measurement(evidence: Evidence, name: str, judged: Judged, method: str) -> M
     worst = max(found, key=lambda form: found[form][0].ucb)
     interval, error = found[worst]
     members, strangers = judged.synthetic[worst]
-    groups = subgroups(evidence, evidence.members, evidence.strangers)
+    groups = subgroups(evidence, evidence.members, evidence.strangers, evidence.whose)
     return Measurement(
         id=name,
         family="privacy",
@@ -250,7 +250,7 @@ def measurement(evidence: Evidence, name: str, judged: Judged, method: str) -> M
                 form: {"auc": each.estimate, "lcb": each.lcb, "ucb": each.ucb}
                 for form, (each, _) in found.items()
             },
-            **rates(members, strangers, evidence.confidence),
+            **rates(members, strangers, evidence.confidence, evidence.whose),
             "n_members": len(members),
             "n_strangers": len(strangers),
             "n_synthetic": judged.n_synthetic,
@@ -260,6 +260,7 @@ def measurement(evidence: Evidence, name: str, judged: Judged, method: str) -> M
                 placements(members, strangers),
                 placements(strangers, strangers),
                 evidence.confidence,
+                evidence.whose,
             ),
         },
     )
@@ -275,7 +276,8 @@ def true_positives(
     """
     fpr = RATES[name]
     confidence = 1 - (1 - evidence.confidence) / len(synthetic)
-    found = {form: rate_at(*scores, fpr, confidence) for form, scores in synthetic.items()}
+    whose = evidence.whose
+    found = {form: rate_at(*scores, fpr, confidence, whose) for form, scores in synthetic.items()}
     worst = max(found, key=lambda form: found[form]["ucb"] or 0.0)
     rate = found[worst]
     if rate["tpr"] is None:
@@ -288,7 +290,7 @@ def true_positives(
         ucb=rate["ucb"],
         n=rate["n"],
         baseline=fpr,
-        control=rate_at(*control[worst], fpr, confidence)["tpr"],
+        control=rate_at(*control[worst], fpr, confidence, whose)["tpr"],
         unit="share of members",
         better="lower",
         confidence=evidence.confidence,

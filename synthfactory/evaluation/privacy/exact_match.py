@@ -137,10 +137,11 @@ def _equal_sizes(evidence: Evidence) -> dict[str, Any]:
     return {
         "difference_at_equal_sizes": {"n_people": len(members), **difference._asdict()},
         "subgroups": compare(
-            subgroups(evidence, evidence.members, evidence.strangers),
+            subgroups(evidence, evidence.members, evidence.strangers, evidence.whose),
             occurs(members, synthetic),
             occurs(strangers, synthetic),
             evidence.confidence,
+            evidence.whose,
         ),
     }
 

@@ -173,7 +173,7 @@ def measure(evidence: Evidence) -> Measurement:
     worst = max(risks, key=lambda name: risks[name].ucb)
     tried = attack(evidence, test, halves[worst], "linkability: control")
     control = judge(tried, confidence, whose)
-    groups = subgroups(evidence, *targets(evidence))
+    groups = subgroups(evidence, *targets(evidence), whose)
     members, strangers = (people.astype(np.float64) for people in found[worst])
     return Measurement(
         id=ID,
@@ -196,7 +196,7 @@ def measure(evidence: Evidence) -> Measurement:
                        for name in halves],
             "neighbours": N_NEIGHBOURS,
             "rows": len(rows),
-            "subgroups": compare(groups, members, strangers, evidence.confidence),
+            "subgroups": compare(groups, members, strangers, evidence.confidence, whose),
         },
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synthfactory.errors import EvaluationError
-from synthfactory.evaluation.intervals import Interval, detectable, independent_rows, z_value
+from synthfactory.evaluation.intervals import Interval, detectable, effective_size, z_value
 
 
 class Rate(NamedTuple):
@@ -71,9 +71,9 @@ def counted(
     Examples
     --------
     >>> counted(np.array([True, True, False, False] * 9), np.repeat(np.arange(18), 2))
-    (8.5, 17.0)
+    (8.742857142857142, 17.485714285714284)
     """
-    n = independent_rows(hits.astype(np.float64), whose)
+    n = effective_size(hits.astype(np.float64), whose)
     return min(float(hits.sum()) * (n / len(hits)), n), n
 
 

@@ -39,7 +39,7 @@ from scipy import special, stats
 from sklearn.linear_model import LogisticRegression
 
 from synthfactory.errors import EvaluationError
-from synthfactory.evaluation.evidence import Evidence, ShadowModel, pairs_of, take
+from synthfactory.evaluation.evidence import Evidence, ShadowModel, Sides, pairs_of, take
 from synthfactory.evaluation.intervals import Interval, detectable
 from synthfactory.evaluation.learners import few_threads
 from synthfactory.evaluation.measurement import Measurement
@@ -152,6 +152,16 @@ def choose_targets(evidence: Evidence) -> Targets:
         places=np.concatenate(places),
         member=np.repeat([True, False], 2 * n_each),
         vulnerable=np.concatenate(vulnerable),
+    )
+
+
+def whose_targets(evidence: Evidence, targets: Targets) -> Sides:
+    """Whose the targets are, members and strangers."""
+    train, control = evidence.entities("train"), evidence.entities("control")
+    members, strangers = targets.places[targets.member], targets.places[~targets.member]
+    return Sides(
+        None if train is None else train[members],
+        None if control is None else control[strangers - len(evidence.train)],
     )
 
 
@@ -460,13 +470,19 @@ def measurement(
 ) -> Measurement:  # fmt: skip
     """The worst of both ways of judging and both sorts of targets, by its upper bound."""
     scores = attack(numbers, inside)
+    whose = whose_targets(evidence, targets)
     groups = {"vulnerable": targets.vulnerable, "random": ~targets.vulnerable}
     confidence = 1 - (1 - evidence.confidence) / (len(scores) * len(groups))
     looks = []
     for score, values in scores.items():
         for group, mask in groups.items():
             ours, theirs = values[mask & targets.member], values[mask & ~targets.member]
-            value, error = auc(ours, theirs)
+            own = whose.take(
+                np.flatnonzero(mask[targets.member]), np.flatnonzero(mask[~targets.member])
+            )
+            value, error = auc(
+                ours, theirs, positive_groups=own.members, negative_groups=own.strangers
+            )
             interval, error = auc_interval(value, error, len(theirs), confidence)
             looks.append(Look(score, group, interval, error, int(mask.sum())))
     worst = max(looks, key=lambda each: each.interval.ucb)
@@ -501,14 +517,15 @@ def measurement(
                 }
                 for each in looks
             ],
-            **rates(members, strangers, evidence.confidence),
+            **rates(members, strangers, evidence.confidence, whose),
             "shadows_told_apart": shadows_told(numbers.shadows, inside),
             "epsilon_lower_bound": _epsilon(evidence, scores, targets),
             "subgroups": compare(
-                subgroups(evidence, sides[0], sides[1]),
+                subgroups(evidence, sides[0], sides[1], whose),
                 placements(members, strangers),
                 placements(strangers, strangers),
                 evidence.confidence,
+                whose,
             ),
             **details,
         },

@@ -14,8 +14,7 @@ Two attacks (Giomi et al. 2023, arXiv 2211.10459):
   is a failed attack.
 
 Equal synthetic rows count as one row that a predicate may isolate: who repeats every row hides
-nobody.  Guesses from equal rows are not independent; the interval is widened by their design effect
-(Kish 1965, Survey Sampling).
+nobody.  Guesses from equal rows are not independent; the interval is that of the effective size.
 
 One measurement decides, the worse of the two by its upper bound, with bounds at Bonferroni's level
 for two looks: a release is as exposed as its worst attack shows, and a policy needs one number.
@@ -31,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synthfactory.evaluation.evidence import ALONE, Evidence, Sides, take
+from synthfactory.evaluation.intervals import effective_size
 from synthfactory.evaluation.measurement import Measurement
 from synthfactory.evaluation.privacy import risk
 from synthfactory.evaluation.subgroups import compare, subgroups
@@ -301,47 +301,32 @@ def judge(found: Attack, confidence: float, whose: Sides = ALONE) -> risk.Risk:
     """The risk of an attack; dependent guesses count as fewer independent ones.
 
     Guesses depend on each other when they are read off equal rows, and when they single out rows
-    of one person; the larger design effect counts.
+    of one person; the smaller effective size counts.
     """
     members, strangers = (
         (rows >= 0).astype(np.float64) for rows in (found.members, found.strangers)
     )
     difference = members - strangers
-    dependence = max(
-        design_effect(difference, clusters)
-        for clusters in (
-            found.sources,
-            *(
-                _singled_out(rows, people)
-                for rows, people in zip((found.members, found.strangers), whose, strict=True)
-                if people is not None
-            ),
-        )
-    )
-    n = found.n / dependence
-    return risk.estimate(members.sum() / dependence, n, strangers.sum() / dependence, n, confidence)
+    together = [
+        found.sources,
+        *(
+            _singled_out(rows, people)
+            for rows, people in zip((found.members, found.strangers), whose, strict=True)
+            if people is not None
+        ),
+    ]
+    share = 1.0
+    # Where every guess fails, as in a table of few possible rows, all possible ones were made.
+    if len(difference) and np.ptp(difference) > 0:
+        share = min(effective_size(difference, each) for each in together) / len(difference)
+    n = found.n * share
+    return risk.estimate(members.sum() * share, n, strangers.sum() * share, n, confidence)
 
 
 def _singled_out(rows: Places, people: Places) -> Places:
     """**Shape** (n,): whom each guess singles out; a number of its own where it is nobody."""
     nobody = -1 - np.arange(len(rows))
     return np.where(rows >= 0, people[np.maximum(rows, 0)], nobody)
-
-
-def design_effect(values: Floats, clusters: Places) -> float:
-    """How many times larger the variance of a sum is for values being alike within clusters.
-
-    >>> design_effect(np.array([1.0, 0.0, 1.0, 0.0]), np.array([0, 1, 0, 1])), design_effect(
-    ...     np.array([1.0, 0.0, 1.0, 0.0]), np.arange(4))
-    (2.0, 1.0)
-    """
-    if len(values) == 0:
-        return 1.0
-    deviations = values - values.mean()
-    _, numbers = np.unique(clusters, return_inverse=True)
-    sums = np.bincount(numbers, weights=deviations)
-    alone = float((deviations**2).sum())
-    return max(1.0, float((sums**2).sum()) / alone) if alone > 0 else 1.0
 
 
 def measure(evidence: Evidence) -> Measurement:
@@ -421,8 +406,8 @@ def _by_subgroup(evidence: Evidence, found: Attack) -> dict[str, Any]:
         singled = np.zeros(len(people))
         singled[rows[rows >= 0]] = 1.0
         hit.append(singled)
-    groups = subgroups(evidence, evidence.members, evidence.strangers)
-    return compare(groups, hit[0], hit[1], evidence.confidence)
+    groups = subgroups(evidence, evidence.members, evidence.strangers, evidence.whose)
+    return compare(groups, hit[0], hit[1], evidence.confidence, evidence.whose)
 
 
 def _median(column: Floats) -> float:
