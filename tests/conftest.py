@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from browsers import ENGINES, Window, missing
 from chromium import ARGUMENTS, CHROMIUM
 from people import HOSTILE, LENIENT, hostile_table, make_people
 
@@ -121,3 +122,14 @@ def browser() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(ARGUMENTS))
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session", params=list(ENGINES))
+def window(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Window]:
+    """A window of Firefox, then one of WebKit."""
+    if reason := missing(request.param):
+        pytest.skip(f"{reason}: sh tests/setup.sh")
+    with ENGINES[request.param](tmp_path_factory.mktemp(request.param)) as opened:
+        yield opened

@@ -11,6 +11,11 @@ packages=""
 need() { command -v "$1" >/dev/null 2>&1 || packages="$packages $2"; }
 
 need chromium chromium
+need firefox-esr firefox-esr
+need WebKitWebDriver webkit2gtk-driver
+need Xvfb xvfb
+/usr/bin/python3 -c 'import gi; gi.require_version("WebKit2", "4.1")' 2>/dev/null ||
+    packages="$packages python3-gi gir1.2-webkit2-4.1"
 # Without a common sans-serif font a page is set wider than any reader would see it.
 [ -d /usr/share/fonts/truetype/liberation ] || packages="$packages fonts-liberation"
 need node "nodejs npm"

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import csv
-import functools
-import http.server
 import io
 import itertools
 import json
 import os
-import threading
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +16,7 @@ import pytest
 from chromium import Visit
 from copied_runs import copy_runs
 from hostile import FORMULA, HOSTILE
+from serving import serving
 
 from synthfactory.dashboard import build
 from synthfactory.dashboard.boards import AXES, front_of
@@ -45,23 +43,11 @@ def pictured_site(made_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return site
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Says nothing."""
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def served(made_site: Path) -> Iterator[str]:
     """The site from a plain web server."""
-    handler = functools.partial(Quiet, directory=str(made_site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
+    with serving(made_site) as address:
+        yield address
 
 
 def path_of(page: str, site: Path) -> str:

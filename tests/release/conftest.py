@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import report_examples as examples
 
 Report = dict[str, Any]
 QUICK = {"max_rows": 1_000, "repeats": 20, "attacks": 300}
@@ -96,6 +97,29 @@ def second_attempt(leaking_report: Report) -> Report:
     findings = dict(leaking_report["findings"])
     findings["protocol"] = {**findings["protocol"], "attempts": 5, "confidence": 0.99}
     return {**leaking_report, "findings": findings}
+
+
+@pytest.fixture(scope="session")
+def pages(
+    tmp_path_factory: pytest.TempPathFactory,
+    certified_report: Report,
+    deep_report: Report,
+    leaking_report: Report,
+) -> dict[str, Path]:
+    """The page of every example and of every real report, by name."""
+    from synthfactory.release import render_html
+
+    folder = tmp_path_factory.mktemp("pages")
+    reports = {name: make() for name, make in examples.ALL.items()}
+    reports |= dict(
+        zip(examples.REAL, (certified_report, deep_report, leaking_report), strict=True)
+    )
+    paths = {name: folder / f"{name}.html" for name in reports}
+    for name, path in paths.items():
+        # A refused run has no release, and so no page with costs.
+        costs = examples.costs() if reports[name]["outcome"] == "certified" else None
+        path.write_text(render_html(reports[name], costs), encoding="utf-8")
+    return paths
 
 
 def _decided(folder: Path) -> Report:

@@ -388,3 +388,6 @@ ALL = {
     "wide": wide,
     "narrow": narrow,
 }
+# Those of runs that are really made; every page that a browser is shown.
+REAL = ("real-certified", "real-deep", "real-leaking")
+EVERY = (*sorted(ALL), *REAL)

@@ -6,19 +6,17 @@ really made for them (minutes); without it the same pictures are taken of a smal
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
 import os
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import report_examples as examples
 from chromium import Visit
+from report_examples import EVERY, REAL
+from serving import serving
 
 from synthfactory.release import render_html
 
@@ -30,44 +28,11 @@ pytestmark = [
 ]
 
 
-REAL = ("real-certified", "real-deep", "real-leaking")
-EVERY = (*sorted(examples.ALL), *REAL)
-
-
-@pytest.fixture(scope="module")
-def pages(
-    tmp_path_factory: pytest.TempPathFactory,
-    certified_report: dict[str, Any],
-    deep_report: dict[str, Any],
-    leaking_report: dict[str, Any],
-) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("pages")
-    reports = {name: make() for name, make in examples.ALL.items()}
-    reports |= dict(zip(REAL, (certified_report, deep_report, leaking_report), strict=True))
-    paths = {name: folder / f"{name}.html" for name in reports}
-    for name, path in paths.items():
-        # A refused run has no release, and so no page with costs.
-        costs = examples.costs() if reports[name]["outcome"] == "certified" else None
-        path.write_text(render_html(reports[name], costs), encoding="utf-8")
-    return paths
-
-
 @pytest.fixture(scope="module")
 def served(pages: dict[str, Path]) -> Iterator[str]:
     """The address of a server of these pages."""
-    folder = next(iter(pages.values())).parent
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """A server that writes no log."""
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+    with serving(next(iter(pages.values())).parent) as address:
+        yield address
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -87,11 +52,11 @@ def test_the_page_asks_for_nothing_and_complains_about_nothing(
 
 @pytest.mark.parametrize("name", ["hostile", *REAL])
 def test_it_is_as_silent_when_it_is_served(browser: Any, served: str, name: str) -> None:
-    with Visit(browser, f"{served}/{name}.html") as visit:
+    with Visit(browser, f"{served}{name}.html") as visit:
         visit.open_everything()
         visit.page.wait_for_load_state("networkidle")
         asked = [url for url in visit.requests if not url.startswith("data:")]
-        assert asked == [f"{served}/{name}.html"]
+        assert asked == [f"{served}{name}.html"]
         assert visit.complaints == []
 
 
