@@ -108,6 +108,30 @@ class Wanted:
         )
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Drawn:
+    """Rows, and what they cost.
+
+    Parameters
+    ----------
+    table
+        The rows.
+    n_drawn
+        How many were drawn.
+    n_met
+        How many of those met the conditions; of these the first are the rows.
+    """
+
+    table: Table
+    n_drawn: int
+    n_met: int
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of the draws that met the conditions; NaN without any draw."""
+        return self.n_met / self.n_drawn if self.n_drawn else math.nan
+
+
 class NeuralModel(Model):
     """A fitted network: weights, and the representation of the rows that it draws."""
 
@@ -146,7 +170,13 @@ class NeuralModel(Model):
 
     def draw(self, inputs: Any, stream: torch.Generator) -> Rows:
         """Rows of these inputs; modes and levels are drawn by their softmax."""
-        logits_WB = self.logits(inputs)
+        return self._rows(self.logits(inputs), stream)
+
+    def draw_logits(self, n_rows: int, stream: torch.Generator, wanted: Wanted) -> Tensor:
+        """**Shape** (W, B): the logits of new rows."""
+        return self.logits(self.inputs(n_rows, stream, wanted))
+
+    def _rows(self, logits_WB: Tensor, stream: torch.Generator) -> Rows:
         scalars_MB = self.scalars(logits_WB, stream)
         codes_SB = draw_codes(self.layout, logits_WB, stream)
         return Rows(scalars_BM=scalars_MB.t(), codes_BS=codes_SB.t())
@@ -163,6 +193,28 @@ class NeuralModel(Model):
         shortfall: str = "error",
     ) -> Table:
         """Draw rows; see `Model.sample`."""
+        return self.sample_counted(
+            n_rows,
+            seed=seed,
+            shard=shard,
+            first_row=first_row,
+            conditions=conditions,
+            threads=threads,
+            shortfall=shortfall,
+        ).table
+
+    def sample_counted(
+        self,
+        n_rows: int,
+        *,
+        seed: int,
+        shard: int = 0,
+        first_row: int = 0,
+        conditions: Mapping[str, Any] | None = None,
+        threads: int | None = None,
+        shortfall: str = "error",
+    ) -> Drawn:
+        """Draw rows as `Model.sample` does, and say how many draws they took."""
         check_count(n_rows)
         check_shortfall(shortfall)
         wanted = Wanted.of(self.schema, conditions)
@@ -174,13 +226,15 @@ class NeuralModel(Model):
             using_precision("auto", device),
             self._pool(threads) as pool,
         ):
-            parts = self._collect(n_rows, wanted, address, pool, shortfall)
-            return Encoder(self.schema).decode(
-                Encoded.concat(parts)[:n_rows],
+            parts, n_drawn = self._collect(n_rows, wanted, address, pool, shortfall)
+            met = Encoded.concat(parts)
+            table = Encoder(self.schema).decode(
+                met[:n_rows],
                 seed=derive(seed, "identifiers"),
                 first_row=first_row,
                 mapping=pool.map,
             )
+        return Drawn(table=table, n_drawn=n_drawn, n_met=len(met))
 
     def _pool(self, threads: int | None) -> concurrent.futures.ThreadPoolExecutor:
         """So many threads, each of which computes alone."""
@@ -198,8 +252,8 @@ class NeuralModel(Model):
         address: int,
         pool: concurrent.futures.Executor,
         shortfall: str,
-    ) -> list[Encoded]:
-        """What the batches gave, in order; at least one, and as many rows as are wanted."""
+    ) -> tuple[list[Encoded], int]:
+        """What met the conditions, in order, and how many rows were drawn for it."""
         size = max(MIN_BATCH, min(MAX_BATCH, MAX_NUMBERS // max(1, self.layout.width)))
         device = self.weights["head.bias"].device
         limit = math.ceil(MAX_DRAWS_PER_ROW * max(n_rows, 10) / size)
@@ -209,7 +263,7 @@ class NeuralModel(Model):
             stream = torch_stream(address, "batch", number, device=device)
             left = n_rows - number * size
             count = size if wanted else min(size, left)
-            rows = self.draw(self.inputs(count, stream, wanted), stream)
+            rows = self._rows(self.draw_logits(count, stream, wanted), stream)
             rows = wanted.hits(rows, self.representation) if wanted else rows
             return self.representation.encoded(rows)
 
@@ -223,7 +277,7 @@ class NeuralModel(Model):
             done = numbers.stop
         if found < n_rows:
             fall_short(found, n_rows, done * size, shortfall)
-        return kept
+        return kept, done * size if wanted else found
 
     def to(self, device: torch.device) -> Self:
         """The same model with its weights on another device."""

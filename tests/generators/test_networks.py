@@ -12,7 +12,15 @@ from synthfactory.generators.calibration import logit_shift
 from synthfactory.generators.features import Features, Heads
 from synthfactory.generators.flat import Adam, Flat
 from synthfactory.generators.layout import EMBEDDING, Layout
-from synthfactory.generators.networks import EPSILON, LEAK, PENALTY, Critic, Perceptron, Residual
+from synthfactory.generators.networks import (
+    EPSILON,
+    LEAK,
+    PENALTY,
+    Critic,
+    Looked,
+    Perceptron,
+    Residual,
+)
 from synthfactory.generators.noise import BitStream, Noise, bits
 from synthfactory.generators.precision import using_precision
 from synthfactory.generators.sampling import _draw_codes_compiled, draw_codes
@@ -83,6 +91,25 @@ def test_folded_weights_give_what_batch_statistics_give() -> None:
     out = _forward(network, flat, inputs)
     folded = network.fold(flat, network.statistics())
     torch.testing.assert_close(network.apply(folded, inputs[0]), out[0], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("n_features", [0, 3, 6], ids=["none", "embedded", "one-hot"])
+def test_looked_up_conditions_are_those_that_are_multiplied(n_features: int) -> None:
+    network = Residual(5 + n_features, (8, 7), 11)
+    shapes = network.folded(network.shapes)
+    weights = {
+        name: torch.randn(shape, generator=_stream(place))
+        for place, (name, shape) in enumerate(shapes.items())
+    }
+    n_conditions = 6 if n_features else 1
+    table = torch.randn(n_conditions, n_features, generator=_stream(9))
+    table = torch.eye(6) if n_features == 6 else table
+    noise = torch.randn(40, 5, generator=_stream(7))
+    which = torch.arange(40) % n_conditions
+    expected = network.apply(weights, torch.cat([noise, table[which]], dim=1).t())
+    torch.testing.assert_close(
+        Looked(network, weights, table).apply(noise, which).t(), expected, rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("dropout", [0.5, 0.0])
