@@ -4,7 +4,7 @@
     python benchmarks/engine.py steps        # one epoch in turns: Adult, Bank, a million flights
     python benchmarks/engine.py normaliser   # mode-specific normalisation, fit and transform
     python benchmarks/engine.py sampling     # rows per second into Parquet
-    python benchmarks/engine.py conditional  # rows of a 0.1 % category, beside SDV's rejection
+    python benchmarks/engine.py conditional  # rows with a 0.1 % category, beside SDV's rejection
     python benchmarks/engine.py scale        # step time as the table grows to ten million rows
     python benchmarks/engine.py wide         # a column of 10,000 categories, a million rows
     python benchmarks/engine.py ensemble     # many models in one step, models per hour
@@ -373,10 +373,22 @@ def sampling(options: argparse.Namespace) -> None:
         )
 
 
+CASES: dict[str, dict[str, Any]] = {
+    "a rare level": {"rare": "yes"},
+    "a rare and a common level": {"rare": "yes", "sex": "Male"},
+    "a rare level and a range": {"rare": "yes", "age": (30, 40)},
+}
+MAX_TRIES = 100
+
+
 def conditional(options: argparse.Namespace) -> None:
-    """A category of 0.1 % of the rows: how many rows meet it, and how fast."""
+    """Conditions with a category of 0.1 % of the rows: how fast, and of how many draws.
+
+    SDV knows no ranges: there its user either draws plain rows and rejects, ten times the wanted
+    ones a try, or has rows of the level and rejects by the range; at most a hundred tries, its own
+    limit.
+    """
     from sdv.metadata import Metadata
-    from sdv.sampling import Condition
     from sdv.single_table import CTGANSynthesizer
 
     table = rare_table()
@@ -385,45 +397,122 @@ def conditional(options: argparse.Namespace) -> None:
     warnings.simplefilter("ignore")
     metadata = Metadata.load_from_dict(_metadata(table.schema, list(frame.columns)))
     with using_threads(options.threads):
-        theirs = CTGANSynthesizer(metadata, epochs=epochs)
-        theirs.fit({TABLE: frame})
-    condition = Condition({"rare": "yes"}, num_rows=n_rows)
+        fitted = CTGANSynthesizer(metadata, epochs=epochs)
+        fitted.fit({TABLE: frame})
+    theirs = Counted(fitted)
     ours = with_fields(OURS["CTGAN"], epochs=epochs).fit(table, seed=0, threads=options.threads)
-    counts: dict[str, int] = {}
-
-    def of_theirs() -> None:
-        try:
-            rows = theirs.sample_from_conditions([condition])
-            counts["sdv"] = len(rows[TABLE] if isinstance(rows, dict) else rows)
-        except ValueError:
-            counts["sdv"] = 0
-
-    def of_ours() -> None:
-        rows = ours.sample(
-            n_rows, seed=1, conditions={"rare": "yes"}, threads=options.threads, shortfall="warn"
-        )
-        counts["ours"] = rows.n_rows
-
-    with using_threads(options.threads):
-        times = in_turns({"sdv": of_theirs, "ours": of_ours}, options.turns, warm_up=0)
     plain = ours.sample(100_000, seed=2).to_pandas()["rare"].eq("yes").mean()
-    record(
-        "conditional",
-        {
-            "asked": n_rows,
-            "epochs": epochs,
-            "share": 0.001,
-            "share_of_unconditional_rows": float(plain),
-            **{
-                name: {
-                    "rows": counts[name],
-                    "seconds": rounded(times[name]),
-                    "rows_per_s": round(counts[name] / statistics.median(times[name])),
-                }
-                for name in times
+    for case, conditions in CASES.items():
+        sides = _sides(theirs, ours, conditions, n_rows, options.threads)
+        counts: dict[str, tuple[int, int, int]] = {}
+        actions = {
+            side: functools.partial(_note, counts, side, draw) for side, draw in sides.items()
+        }
+        with using_threads(options.threads):
+            times = in_turns(actions, options.turns, warm_up=0)
+        record(
+            "conditional",
+            {
+                "case": case,
+                "asked": n_rows,
+                "epochs": epochs,
+                "share": 0.001,
+                "share_of_unconditional_rows": float(plain),
+                "threads": options.threads,
+                **{side: _costs(*counts[side], times[side]) for side in sides},
             },
-        },
-    )
+        )
+
+
+def _sides(
+    theirs: Counted, ours: Any, conditions: dict[str, Any], n_rows: int, threads: int
+) -> dict[str, Callable[[], tuple[int, int, int]]]:
+    """For each side what draws, and tells how many rows came, were drawn, and met conditions."""
+    levels = {name: value for name, value in conditions.items() if not isinstance(value, tuple)}
+
+    def of_ours() -> tuple[int, int, int]:
+        drawn = ours.sample_counted(
+            n_rows, seed=1, conditions=conditions, threads=threads, shortfall="warn"
+        )
+        return drawn.table.n_rows, drawn.n_drawn, drawn.n_met
+
+    if levels == conditions:
+        return {"sdv": functools.partial(theirs.conditioned, levels, n_rows), "ours": of_ours}
+    rejecting = functools.partial(theirs.rejecting, conditions, n_rows)
+    return {
+        "sdv, plain rows": functools.partial(rejecting, {}),
+        "sdv, rows of the level": functools.partial(rejecting, levels),
+        "ours": of_ours,
+    }
+
+
+def _note(counts: dict[str, Any], side: str, draw: Callable[[], Any]) -> None:
+    counts[side] = draw()
+
+
+def _costs(n_rows: int, n_drawn: int, n_met: int, times: Sequence[float]) -> dict[str, Any]:
+    return {
+        "rows": n_rows,
+        "drawn": n_drawn,
+        "hit_rate": float(f"{n_met / n_drawn:.4g}"),
+        "seconds": rounded(times),
+        "rows_per_s": round(n_rows / statistics.median(times)),
+    }
+
+
+class Counted:
+    """A fitted synthesizer of SDV, whose draws are counted."""
+
+    def __init__(self, fitted: Any) -> None:
+        self._fitted = fitted
+        self._n_drawn = self._n_met = 0
+        draw = fitted._sample_rows
+
+        def counting(num_rows: int, *args: Any, **more: Any) -> Any:
+            rows, n_valid = draw(num_rows, *args, **more)
+            self._n_drawn += num_rows
+            # Of this and of the tries before it.
+            self._n_met = n_valid
+            return rows, n_valid
+
+        fitted._sample_rows = counting
+
+    def conditioned(self, levels: dict[str, Any], n_rows: int) -> tuple[int, int, int]:
+        """Rows that came, draws, and rows that met the conditions, by its own rejection."""
+        self._n_drawn = self._n_met = 0
+        return len(self._of_levels(levels, n_rows)), self._n_drawn, self._n_met
+
+    def _of_levels(self, levels: dict[str, Any], n_rows: int) -> pd.DataFrame:
+        from sdv.sampling import Condition
+
+        try:
+            rows = self._fitted.sample_from_conditions([Condition(levels, num_rows=n_rows)])
+        except ValueError:
+            return pd.DataFrame(columns=list(levels))
+        return rows[TABLE] if isinstance(rows, dict) else rows
+
+    def rejecting(
+        self, conditions: dict[str, Any], n_rows: int, levels: dict[str, Any]
+    ) -> tuple[int, int, int]:
+        """The same by a loop around it, which conditions on ``levels`` alone."""
+        self._n_drawn = found = tries = 0
+        while found < n_rows and tries < MAX_TRIES:
+            rows = self._of_levels(levels, n_rows) if levels else self._plain(10 * n_rows)
+            found += int(meets(rows, conditions).sum())
+            tries += 1
+        return min(found, n_rows), self._n_drawn, found
+
+    def _plain(self, n_rows: int) -> pd.DataFrame:
+        rows = self._fitted.sample(num_rows=n_rows)
+        return rows[TABLE] if isinstance(rows, dict) else rows
+
+
+def meets(rows: pd.DataFrame, conditions: dict[str, Any]) -> pd.Series:
+    """Which rows have all levels and are within all ranges."""
+    met = pd.Series(True, index=rows.index)
+    for name, value in conditions.items():
+        met &= rows[name].between(*value) if isinstance(value, tuple) else rows[name].eq(value)
+    return met
 
 
 def rare_table() -> sf.Table:
@@ -740,15 +829,23 @@ def _wide_rows(entries: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def _conditional_rows(entries: Sequence[dict[str, Any]]) -> list[list[str]]:
-    rows = _head("side", "asked", "got", "seconds", "rows/s", "share in plain rows (ours)")
+    rows = _head(
+        "condition", "side", "asked", "got", "drawn", "hit rate", "draws per row", "seconds",
+        "rows/s", "rare level in plain rows (ours)",
+    )  # fmt: skip
     for entry in entries:
-        for side in ("sdv", "ours"):
-            mine = entry[side]
+        for side, mine in entry.items():
+            if not isinstance(mine, dict) or "hit_rate" not in mine:
+                continue
             rows.append(
                 [
+                    entry["case"],
                     side,
                     str(entry["asked"]),
                     str(mine["rows"]),
+                    f"{mine['drawn']:,}",
+                    f"{mine['hit_rate']:.2%}",
+                    f"{mine['drawn'] / mine['rows']:.1f}" if mine["rows"] else "-",
                     f"{statistics.median(mine['seconds']):.2f}",
                     str(mine["rows_per_s"]),
                     f"{entry['share_of_unconditional_rows']:.5f}",

@@ -16,12 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from synthfactory import artifacts, certification, generators, interruption, seeds
 from synthfactory.errors import Interrupted, OrderError, ShortfallWarning, StageError
 from synthfactory.generation.plan import DATA, MODEL, RECORDS, Part, Plan, software
-from synthfactory.tables import Schema, check_room, parquet_settings
+from synthfactory.tables import Schema, Writer, check_room
 
 REQUEST_FILE = "request.json"
 MANIFEST_FILE = "manifest.json"
@@ -89,7 +87,7 @@ def _write_shards(plan: Plan, part: Part, path: Path, threads: int | None) -> tu
     rows = 0
     with path.open("xb") as file:
         sink = _Hashed(file)
-        with pq.ParquetWriter(sink, schema, **parquet_settings(model.schema)) as writer:
+        with Writer(sink, schema, model.schema) as writer:
             for shard in part.shards:
                 if interruption.asked():
                     raise Interrupted(f"Asked to stop before {part.path} was whole.")
@@ -108,10 +106,7 @@ def _write_shards(plan: Plan, part: Part, path: Path, threads: int | None) -> tu
                 generators.check_drawn(
                     model, table, shard.n_rows, fewer=request.shortfall == "warn"
                 )
-                writer.write_table(
-                    table.data.replace_schema_metadata(None).combine_chunks(),
-                    row_group_size=request.rows_per_shard,
-                )
+                writer.write(table.data, table.coded, row_group=request.rows_per_shard)
                 rows += table.n_rows
     return rows, sink.size, sink.total.hexdigest()
 

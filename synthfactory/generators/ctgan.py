@@ -26,6 +26,7 @@ C levels of all discrete columns, Z latent width, P rows of a pac, G = B / P.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -43,9 +44,9 @@ from synthfactory.generators.drawing import Conditions, Deck
 from synthfactory.generators.features import Features, Heads
 from synthfactory.generators.flat import Adam, Flat
 from synthfactory.generators.layout import Layout
-from synthfactory.generators.networks import Critic, Residual, Shapes
+from synthfactory.generators.networks import Critic, Looked, Residual, Shapes
 from synthfactory.generators.neural import NeuralGenerator, NeuralTrainer
-from synthfactory.generators.noise import Noise, Reader, block_of
+from synthfactory.generators.noise import Noise, Reader, block_of, normal
 from synthfactory.generators.peers import ALONE, Peers
 from synthfactory.generators.precision import matrix_dtype
 from synthfactory.generators.representation import Representation, Rows
@@ -55,6 +56,8 @@ from synthfactory.seeds import torch_stream
 
 RECALIBRATION_BATCHES = 50
 RECALIBRATION_ROWS = 500
+MAX_LOOKED_UP = 2**14
+AT_ONCE = 1_024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -471,18 +474,21 @@ class Inputs:
         x_IB[: self._n_noise].normal_(generator=stream)
         if self._cumulated_C is None:
             return x_IB
-        if fixed is not None:
-            pair = self._firsts[fixed[0]] + fixed[1]
-            pairs_B = torch.full((n_rows,), pair, device=self._device)
-        else:
-            uniform_B = torch.rand(
-                n_rows, generator=stream, device=self._device, dtype=torch.float64
-            )
-            pairs_B = torch.searchsorted(self._cumulated_C, uniform_B, right=True)
-            pairs_B.clamp_max_(len(self._cumulated_C) - 1)
+        pairs_B = self.draw_levels(n_rows, stream, fixed)
         levels_QB = x_IB[self._n_noise :].zero_()
         self._features.of_conditions(pairs_B.unsqueeze(0), levels_QB.unsqueeze(0))
         return x_IB
+
+    def draw_levels(
+        self, n_rows: int, stream: torch.Generator, fixed: tuple[int, int] | None = None
+    ) -> Tensor:
+        """**Shape** (B,): the condition of each row, as a level of all levels; 0 without any."""
+        if fixed is not None or self._cumulated_C is None:
+            pair = 0 if fixed is None else self._firsts[fixed[0]] + fixed[1]
+            return torch.full((n_rows,), pair, device=self._device)
+        uniform_B = torch.rand(n_rows, generator=stream, device=self._device, dtype=torch.float64)
+        pairs_B = torch.searchsorted(self._cumulated_C, uniform_B, right=True)
+        return pairs_B.clamp_max_(len(self._cumulated_C) - 1)
 
 
 class CTGANModel(NeuralModel):
@@ -495,9 +501,9 @@ class CTGANModel(NeuralModel):
 
     def _prepare(self) -> None:
         device = self.weights["out.weight"].device
-        features = Features(self.layout, device)
-        self._inputs = Inputs(self.representation, features, self.spec.embedding_dim, device)
-        self._network = _generator(self.spec, self.layout, features.n_conditions)
+        self._features = Features(self.layout, device)
+        self._inputs = Inputs(self.representation, self._features, self.spec.embedding_dim, device)
+        self._network = _generator(self.spec, self.layout, self._features.n_conditions)
         self._heads = Heads(self.layout, device)
 
     def inputs(self, n_rows: int, stream: torch.Generator, wanted: Wanted) -> Tensor:
@@ -507,6 +513,25 @@ class CTGANModel(NeuralModel):
     def logits(self, inputs: Tensor) -> Tensor:
         """**Shape** (W, B)."""
         return self._heads.apply(self.weights, self._network.apply(self.weights, inputs))
+
+    @functools.cached_property
+    def _looked(self) -> Looked:
+        return Looked(self._network, self.weights, self._features.condition_table)
+
+    def draw_logits(self, n_rows: int, stream: torch.Generator, wanted: Wanted) -> Tensor:
+        """See `NeuralModel.draw_logits`; as many rows at once as fit the cache."""
+        if self.layout.n_levels > MAX_LOOKED_UP:
+            return super().draw_logits(n_rows, stream, wanted)
+        noise_BZ = normal((n_rows, self.spec.embedding_dim), stream)
+        rarest = wanted.rarest(self.representation.level_counts)
+        pairs_B = self._inputs.draw_levels(n_rows, stream, rarest)
+        logits_WB = noise_BZ.new_empty(self.layout.width, n_rows)
+        at_once = n_rows if noise_BZ.is_cuda else AT_ONCE
+        for first in range(0, n_rows, at_once):
+            mine = slice(first, first + at_once)
+            out_OB = self._looked.apply(noise_BZ[mine], pairs_B[mine]).t()
+            logits_WB[:, mine] = self._heads.apply(self.weights, out_OB)
+        return logits_WB
 
     def scalars(self, logits_WB: Tensor, stream: torch.Generator) -> Tensor:
         """**Shape** (M, B)."""

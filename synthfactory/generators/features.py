@@ -58,6 +58,14 @@ class Features:
             return int(self._conditions.shape[1])
         return self.layout.n_levels
 
+    @property
+    def condition_table(self) -> Tensor:
+        """**Shape** (C, Q): the features of each level; (1, 0) when there is none."""
+        if self._conditions is not None:
+            return self._conditions
+        device, n_levels = self._narrow.device, self.layout.n_levels
+        return torch.eye(n_levels, device=device) if n_levels else torch.zeros(1, 0, device=device)
+
     def of_conditions(self, pairs_KB: Tensor, out: Tensor) -> None:
         """Write conditions, as levels of all levels, into ``out``, zeros of (K, Q, \\*rows)."""
         n_members, rows = len(pairs_KB), out.shape[2:]

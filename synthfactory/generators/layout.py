@@ -28,6 +28,8 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -134,6 +136,11 @@ class Layout:
             starts.append(following[size])
             following[size] += size
         return tuple(starts)
+
+    @functools.cached_property
+    def bounds(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """**Shape** (S,) each: `starts` and `sizes`, for compiled loops."""
+        return np.array(self.starts, dtype=np.int64), np.array(self.sizes, dtype=np.int64)
 
     @property
     def width(self) -> int:

@@ -44,7 +44,7 @@ class BitStream:
         mode = modes.CTR(block.to_bytes(16, "big"))
         self._cipher = Cipher(algorithms.AES(self._key), mode).encryptor()
 
-    def _raw(self, count: int, kind: torch.dtype) -> Tensor:
+    def bits(self, count: int, kind: torch.dtype) -> Tensor:
         """``count`` whole numbers of random bits, from the next whole blocks."""
         n_blocks = -(-count * kind.itemsize // BLOCK_OF_BITS)
         self._block += n_blocks
@@ -59,17 +59,17 @@ class BitStream:
         from synthfactory.generators import _kernels
 
         numbers = torch.empty(count)
-        places = self._raw(count, torch.uint16)
+        places = self.bits(count, torch.uint16)
         _kernels.look_up(places.numpy(), _quantiles().numpy(), numbers.numpy())
         return numbers
 
     def uniform(self, count: int) -> Tensor:
         """Multiples of 2^-24 from 0 up to but not including 1."""
-        return self._raw(count, torch.int32).bitwise_and_(0xFFFFFF).to(torch.float32).mul_(2.0**-24)
+        return self.bits(count, torch.int32).bitwise_and_(0xFFFFFF).to(torch.float32).mul_(2.0**-24)
 
     def keep(self, count: int, drop: float) -> Tensor:
         """0 with chance ``drop`` (in steps of 2^-16), else 1 / (1 - drop)."""
-        kept = self._raw(count, torch.int16) >= round(drop * 2**16) - 2**15
+        kept = self.bits(count, torch.int16) >= round(drop * 2**16) - 2**15
         return kept * (1.0 / (1.0 - drop))
 
     def get_state(self) -> Tensor:
@@ -98,8 +98,16 @@ def normal(shape: Sequence[int], stream: torch.Generator) -> Tensor:
     """Standard normal numbers on the stream's device, for which it gives a seed."""
     if stream.device.type != "cpu":
         return torch.randn(*shape, generator=stream, device=stream.device)
-    seed = int(torch.randint(2**63 - 1, (), generator=stream))
-    return BitStream(seed).normal(math.prod(shape)).view(*shape)
+    return _bits_of(stream).normal(math.prod(shape)).view(*shape)
+
+
+def bits(shape: Sequence[int], stream: torch.Generator) -> Tensor:
+    """Whole numbers of 32 random bits, for a processor; the stream gives their seed."""
+    return _bits_of(stream).bits(math.prod(shape), torch.int32).view(*shape)
+
+
+def _bits_of(stream: torch.Generator) -> BitStream:
+    return BitStream(int(torch.randint(2**63 - 1, (), generator=stream)))
 
 
 @functools.lru_cache(maxsize=16)

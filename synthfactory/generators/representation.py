@@ -7,16 +7,17 @@ Rows are kept as codes; a dense one-hot exists for one batch at a time only.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from synthfactory.generators.modes import ColumnModes, fit_modes
+from synthfactory.generators.modes import ColumnModes, Floats, fit_modes
+from synthfactory.generators.precision import fuses
 from synthfactory.seeds import numpy_stream
 from synthfactory.tables import Encoded, Encoder, Schema, Table
 
@@ -83,24 +84,39 @@ class Representation:
         codes[:, self.n_numeric :] = encoded.codes
         return Rows(scalars_BM=torch.from_numpy(scalars), codes_BS=torch.from_numpy(codes))
 
-    def numbers(self, rows: Rows) -> npt.NDArray[np.float64]:
+    def numbers(self, rows: Rows) -> Floats:
         """**Shape** (B, M): the numeric columns, NaN where missing; neither clipped nor rounded.
 
         Computed where the rows are, in double precision.
         """
         device = rows.codes_BS.device
         numbers_MB = torch.empty(self.n_numeric, len(rows), dtype=torch.float64, device=device)
-        for place, column in enumerate(self.modes):
-            centres, reaches = (torch.from_numpy(part).to(device) for part in column.places)
-            modes = rows.codes_BS[:, place]
-            numbers_MB[place] = centres[modes] + rows.scalars_BM[:, place] * reaches[modes]
+        if fuses(rows.scalars_BM):
+            from synthfactory.generators import _kernels
+
+            by_column = (part.t().contiguous() for part in (rows.codes_BS, rows.scalars_BM))
+            codes, scalars = (part.numpy() for part in by_column)
+            _kernels.place_numbers(codes, scalars, *self._places, numbers_MB.numpy())
+        else:
+            for place, column in enumerate(self.modes):
+                centres, reaches = (torch.from_numpy(part).to(device) for part in column.places)
+                modes = rows.codes_BS[:, place]
+                numbers_MB[place] = centres[modes] + rows.scalars_BM[:, place] * reaches[modes]
         return numbers_MB.cpu().numpy().T
 
-    def decode(self, rows: Rows, *, seed: int, first_row: int) -> Table:
-        """Rows as a table."""
-        codes = rows.codes_BS[:, self.n_numeric :].cpu().numpy().astype(np.int32)
-        encoded = Encoded(numbers=self.numbers(rows), codes=codes)
-        return Encoder(self.schema).decode(encoded, seed=seed, first_row=first_row)
+    @functools.cached_property
+    def _places(self) -> tuple[Floats, Floats]:
+        """**Shape** (M, most modes) each: the `places` of all columns, filled with NaN."""
+        shape = (self.n_numeric, max((column.n_modes for column in self.modes), default=0))
+        centres, reaches = np.full(shape, np.nan), np.full(shape, np.nan)
+        for place, column in enumerate(self.modes):
+            centres[place, : column.n_modes], reaches[place, : column.n_modes] = column.places
+        return centres, reaches
+
+    def encoded(self, rows: Rows) -> Encoded:
+        """The rows as tables know them: numbers, and codes of discrete columns."""
+        codes_DB = rows.codes_BS[:, self.n_numeric :].t().cpu().numpy()
+        return Encoded(numbers=self.numbers(rows), codes=codes_DB.astype(np.int32, copy=False).T)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able parameters."""
@@ -137,15 +153,3 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.codes_BS)
-
-    def __getitem__(self, rows: slice) -> Rows:
-        """Some of the rows."""
-        return Rows(scalars_BM=self.scalars_BM[rows], codes_BS=self.codes_BS[rows])
-
-    @staticmethod
-    def cat(parts: list[Rows]) -> Rows:
-        """Rows one below the other; in memory column by column, as networks write them."""
-        return Rows(
-            scalars_BM=torch.cat([part.scalars_BM.t() for part in parts], dim=1).t(),
-            codes_BS=torch.cat([part.codes_BS.t() for part in parts], dim=1).t(),
-        )

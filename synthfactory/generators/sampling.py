@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,19 +31,20 @@ from synthfactory.generators.base import (
 )
 from synthfactory.generators.layout import Layout
 from synthfactory.generators.networks import Shapes
-from synthfactory.generators.precision import using_precision
+from synthfactory.generators.noise import bits
+from synthfactory.generators.precision import fuses, using_precision
 from synthfactory.generators.representation import Representation, Rows
 from synthfactory.generators.store import load_weights, save_weights
 from synthfactory.generators.training import using_threads
 from synthfactory.seeds import derive, torch_stream
-from synthfactory.tables import Encoder, Schema, Table
+from synthfactory.tables import Encoded, Encoder, Schema, Table
 
 MAX_BATCH = 4_096
 MIN_BATCH = 512
 MAX_NUMBERS = 2**25
 MAX_ROUND = 64
-MAX_LOOP = 128
-PIECE = 2**15
+AT_ONCE = 256
+MAX_WEIGHTS = 2**16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +102,34 @@ class Wanted:
                 within = (values >= low) & (values <= high)
                 met &= torch.from_numpy(within).to(met.device)
         picked = torch.nonzero(met).squeeze(1)
-        return Rows(scalars_BM=rows.scalars_BM[picked], codes_BS=rows.codes_BS[picked])
+        return Rows(
+            scalars_BM=rows.scalars_BM.t().index_select(1, picked).t(),
+            codes_BS=rows.codes_BS.t().index_select(1, picked).t(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Drawn:
+    """Rows, and what they cost.
+
+    Parameters
+    ----------
+    table
+        The rows.
+    n_drawn
+        How many were drawn.
+    n_met
+        How many of those met the conditions; of these the first are the rows.
+    """
+
+    table: Table
+    n_drawn: int
+    n_met: int
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of the draws that met the conditions; NaN without any draw."""
+        return self.n_met / self.n_drawn if self.n_drawn else math.nan
 
 
 class NeuralModel(Model):
@@ -141,7 +170,13 @@ class NeuralModel(Model):
 
     def draw(self, inputs: Any, stream: torch.Generator) -> Rows:
         """Rows of these inputs; modes and levels are drawn by their softmax."""
-        logits_WB = self.logits(inputs)
+        return self._rows(self.logits(inputs), stream)
+
+    def draw_logits(self, n_rows: int, stream: torch.Generator, wanted: Wanted) -> Tensor:
+        """**Shape** (W, B): the logits of new rows."""
+        return self.logits(self.inputs(n_rows, stream, wanted))
+
+    def _rows(self, logits_WB: Tensor, stream: torch.Generator) -> Rows:
         scalars_MB = self.scalars(logits_WB, stream)
         codes_SB = draw_codes(self.layout, logits_WB, stream)
         return Rows(scalars_BM=scalars_MB.t(), codes_BS=codes_SB.t())
@@ -158,25 +193,48 @@ class NeuralModel(Model):
         shortfall: str = "error",
     ) -> Table:
         """Draw rows; see `Model.sample`."""
+        return self.sample_counted(
+            n_rows,
+            seed=seed,
+            shard=shard,
+            first_row=first_row,
+            conditions=conditions,
+            threads=threads,
+            shortfall=shortfall,
+        ).table
+
+    def sample_counted(
+        self,
+        n_rows: int,
+        *,
+        seed: int,
+        shard: int = 0,
+        first_row: int = 0,
+        conditions: Mapping[str, Any] | None = None,
+        threads: int | None = None,
+        shortfall: str = "error",
+    ) -> Drawn:
+        """Draw rows as `Model.sample` does, and say how many draws they took."""
         check_count(n_rows)
         check_shortfall(shortfall)
         wanted = Wanted.of(self.schema, conditions)
         address = derive(seed, "sample", shard)
         # A fit at lower precision is sampled at full precision all the same.
-        with using_threads(1), using_precision("auto", self.weights["head.bias"].device):
-            rows = self._collect(n_rows, wanted, address, threads, shortfall)
-        return self._decode(rows, derive(seed, "identifiers"), first_row, threads)
-
-    def _decode(self, rows: Rows, seed: int, first_row: int, threads: int | None) -> Table:
-        """The rows as a table, piece by piece, some at a time."""
-
-        def piece(start: int) -> Table:
-            part = rows[start : start + PIECE]
-            return self.representation.decode(part, seed=seed, first_row=first_row + start)
-
-        starts = range(0, max(1, len(rows)), PIECE)
-        with self._pool(threads) as pool:
-            return Table.concat(list(pool.map(piece, starts)))
+        device = self.weights["head.bias"].device
+        with (
+            using_threads(1),
+            using_precision("auto", device),
+            self._pool(threads) as pool,
+        ):
+            parts, n_drawn = self._collect(n_rows, wanted, address, pool, shortfall)
+            met = Encoded.concat(parts)
+            table = Encoder(self.schema).decode(
+                met[:n_rows],
+                seed=derive(seed, "identifiers"),
+                first_row=first_row,
+                mapping=pool.map,
+            )
+        return Drawn(table=table, n_drawn=n_drawn, n_met=len(met))
 
     def _pool(self, threads: int | None) -> concurrent.futures.ThreadPoolExecutor:
         """So many threads, each of which computes alone."""
@@ -188,34 +246,38 @@ class NeuralModel(Model):
         )
 
     def _collect(
-        self, n_rows: int, wanted: Wanted, address: int, threads: int | None, shortfall: str
-    ) -> Rows:
+        self,
+        n_rows: int,
+        wanted: Wanted,
+        address: int,
+        pool: concurrent.futures.Executor,
+        shortfall: str,
+    ) -> tuple[list[Encoded], int]:
+        """What met the conditions, in order, and how many rows were drawn for it."""
         size = max(MIN_BATCH, min(MAX_BATCH, MAX_NUMBERS // max(1, self.layout.width)))
         device = self.weights["head.bias"].device
         limit = math.ceil(MAX_DRAWS_PER_ROW * max(n_rows, 10) / size)
 
         @torch.no_grad()
-        def batch(number: int) -> Rows:
+        def batch(number: int) -> Encoded:
             stream = torch_stream(address, "batch", number, device=device)
             left = n_rows - number * size
             count = size if wanted else min(size, left)
-            rows = self.draw(self.inputs(count, stream, wanted), stream)
-            return wanted.hits(rows, self.representation) if wanted else rows
+            rows = self._rows(self.draw_logits(count, stream, wanted), stream)
+            rows = wanted.hits(rows, self.representation) if wanted else rows
+            return self.representation.encoded(rows)
 
-        kept: list[Rows] = []
+        kept = [self.representation.encoded(no_rows(self.layout))]
         found = done = 0
-        with self._pool(threads) as pool:
-            while found < n_rows and done < (limit if wanted else math.inf):
-                numbers = range(done, min(limit, done + _round(n_rows, found, done, size, wanted)))
-                for rows in pool.map(batch, numbers):
-                    kept.append(rows)
-                    found += len(rows)
-                done = numbers.stop
+        while found < n_rows and done < (limit if wanted else math.inf):
+            numbers = range(done, min(limit, done + _round(n_rows, found, done, size, wanted)))
+            for rows in pool.map(batch, numbers):
+                kept.append(rows)
+                found += len(rows)
+            done = numbers.stop
         if found < n_rows:
             fall_short(found, n_rows, done * size, shortfall)
-        if not kept:
-            return batch_of_none(self.layout)
-        return Rows.cat(kept)[:n_rows]
+        return kept, done * size if wanted else found
 
     def to(self, device: torch.device) -> Self:
         """The same model with its weights on another device."""
@@ -265,11 +327,11 @@ def _round(n_rows: int, found: int, done: int, size: int, wanted: Wanted) -> int
     return max(1, min(MAX_ROUND, math.ceil(1.1 * (n_rows - found) / rate)))
 
 
-def batch_of_none(layout: Layout) -> Rows:
+def no_rows(layout: Layout) -> Rows:
     """No rows."""
     return Rows(
-        scalars_BM=torch.empty(0, layout.n_numeric),
-        codes_BS=torch.empty(0, len(layout.sizes), dtype=torch.int64),
+        scalars_BM=torch.empty(layout.n_numeric, 0).t(),
+        codes_BS=torch.empty(len(layout.sizes), 0, dtype=torch.int32).t(),
     )
 
 
@@ -280,26 +342,29 @@ def draw_codes(layout: Layout, logits_WB: Tensor, stream: torch.Generator) -> Te
     numbers are above 0, so that a code without weight is never drawn.
     """
     n_spans, n_rows = len(layout.sizes), logits_WB.shape[1]
+    if fuses(logits_WB):
+        return _draw_codes_compiled(layout, logits_WB, bits((n_spans, n_rows), stream))
     places_SB = 1.0 - torch.rand(n_spans, n_rows, generator=stream, device=logits_WB.device)
     codes_SB = torch.empty(n_spans, n_rows, dtype=torch.int64, device=logits_WB.device)
     for group in layout.groups:
         spans = [place for place, size in enumerate(layout.sizes) if size == group.size]
         part = logits_WB[group.rows].unflatten(0, (group.count, group.size))
         weights = (part - part.amax(dim=1, keepdim=True)).exp_()
-        cumulated = _cumulate(weights)
+        cumulated = weights.cumsum(dim=1)
         wanted = places_SB[spans].unsqueeze(1) * cumulated[:, -1:]
         below = torch.lt(cumulated, wanted, out=torch.empty_like(cumulated))
         codes_SB[spans] = below.sum(dim=1).to(torch.int64)
     return codes_SB
 
 
-def _cumulate(weights_GVB: Tensor) -> Tensor:
-    """Sums up to each place of the second dimension; of few places in place.
+def _draw_codes_compiled(layout: Layout, logits_WB: Tensor, bits_SB: Tensor) -> Tensor:
+    """**Shape** (S, B), in one loop over all spans."""
+    from synthfactory.generators import _kernels
 
-    On a processor torch's own goes along that dimension number by number, seven times as slow.
-    """
-    if weights_GVB.is_cuda or weights_GVB.shape[1] > MAX_LOOP:
-        return weights_GVB.cumsum(dim=1)
-    for place in range(1, weights_GVB.shape[1]):
-        weights_GVB[:, place] += weights_GVB[:, place - 1]
-    return weights_GVB
+    largest = max(layout.sizes, default=0)
+    at_once = max(1, min(AT_ONCE, MAX_WEIGHTS // max(1, largest)))
+    weights_VC = np.empty((largest, at_once), dtype=np.float32)
+    codes_SB = torch.empty(bits_SB.shape, dtype=torch.int32)
+    logits = logits_WB.contiguous().numpy()
+    _kernels.draw_codes(logits, *layout.bounds, bits_SB.numpy(), weights_VC, codes_SB.numpy())
+    return codes_SB

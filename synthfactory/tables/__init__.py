@@ -8,8 +8,8 @@ from synthfactory.tables.encode import Encoded as Encoded
 from synthfactory.tables.encode import Encoder as Encoder
 from synthfactory.tables.infer import infer_schema as infer_schema
 from synthfactory.tables.parquet import ROW_GROUP as ROW_GROUP
+from synthfactory.tables.parquet import Writer as Writer
 from synthfactory.tables.parquet import bits_per_row as bits_per_row
-from synthfactory.tables.parquet import parquet_settings as parquet_settings
 from synthfactory.tables.pseudonyms import check_room as check_room
 from synthfactory.tables.quality import quality_report as quality_report
 from synthfactory.tables.rare import OTHER as OTHER

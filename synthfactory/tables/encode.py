@@ -5,7 +5,9 @@ It depends on the schema alone: nothing is fitted, so nothing of the rows can hi
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synthfactory.errors import SchemaError
+from synthfactory.tables.parquet import is_coded
 from synthfactory.tables.pseudonyms import pseudonyms
 from synthfactory.tables.schema import Column, Schema
 from synthfactory.tables.table import Table
@@ -40,6 +43,21 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def __getitem__(self, rows: slice) -> Encoded:
+        """Some of the rows."""
+        return Encoded(numbers=self.numbers[rows], codes=self.codes[rows])
+
+    @staticmethod
+    def concat(parts: Sequence[Encoded]) -> Encoded:
+        """Rows one below the other; in memory column by column."""
+        return Encoded(
+            numbers=np.concatenate([part.numbers.T for part in parts], axis=1).T,
+            codes=np.concatenate([part.codes.T for part in parts], axis=1).T,
+        )
+
+
+Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
 class Encoder:
@@ -83,7 +101,9 @@ class Encoder:
         """Numbers as `decode` would write them: clipped to the range and rounded."""
         return _to_numbers(pa.chunked_array([_from_numbers(numbers, column)]), column)
 
-    def decode(self, encoded: Encoded, *, seed: int, first_row: int = 0) -> Table:
+    def decode(
+        self, encoded: Encoded, *, seed: int, first_row: int = 0, mapping: Mapper = map
+    ) -> Table:
         """Rows as a table: clipped to the range, rounded, typed; identifiers made anew.
 
         Parameters
@@ -94,17 +114,26 @@ class Encoder:
             Addresses the identifiers.
         first_row
             Number of the first row, so that shards do not repeat identifiers.
+        mapping
+            Maps a function over the columns, as `map` does; a pool's makes several at once.
         """
-        n_rows = len(encoded)
-        arrays: dict[str, pa.Array] = {}
-        for place, column in enumerate(self.numeric):
-            arrays[column.name] = _from_numbers(encoded.numbers[:, place], column)
-        for place, column in enumerate(self.discrete):
-            arrays[column.name] = _from_codes(encoded.codes[:, place], column)
-        for column in self.schema.identifiers:
-            arrays[column.name] = pseudonyms(column, n_rows, seed=seed, first_row=first_row)
-        data = pa.table({name: arrays[name] for name in self.schema.names})
-        return Table(data=data, schema=self.schema)
+        numbers = {column.name: place for place, column in enumerate(self.numeric)}
+        codes = {column.name: place for place, column in enumerate(self.discrete)}
+
+        def made(column: Column) -> tuple[pa.Array, pa.DictionaryArray | None]:
+            if column.name in numbers:
+                return _from_numbers(encoded.numbers[:, numbers[column.name]], column), None
+            if column.name in codes:
+                coded = _from_codes(encoded.codes[:, codes[column.name]], column)
+                return coded.dictionary_decode(), coded if is_coded(column) else None
+            return pseudonyms(column, len(encoded), seed=seed, first_row=first_row), None
+
+        arrays = dict(zip(self.schema.names, mapping(made, self.schema.columns), strict=True))
+        return Table(
+            data=pa.table({name: plain for name, (plain, _) in arrays.items()}),
+            schema=self.schema,
+            coded={name: coded for name, (_, coded) in arrays.items() if coded is not None},
+        )
 
 
 def arrow_type(column: Column) -> pa.DataType:
@@ -144,10 +173,12 @@ def _to_codes(values: pa.ChunkedArray, column: Column) -> Codes:
 
 
 def _from_numbers(values: Floats, column: Column) -> pa.Array:
-    missing = np.isnan(values)
+    missing = np.isnan(values) if column.nullable or np.isnan(values).any() else None
     low = -np.inf if column.minimum is None else column.minimum
     high = np.inf if column.maximum is None else column.maximum
-    clipped = np.clip(np.where(missing, 0.0 if low <= 0.0 <= high else low, values), low, high)
+    if missing is not None:
+        values = np.where(missing, 0.0 if low <= 0.0 <= high else low, values)
+    clipped = np.clip(values, low, high)
     kind = arrow_type(column)
     if column.kind == "datetime":
         # Float64 holds microseconds around our time exactly enough; days are whole.
@@ -164,13 +195,17 @@ def _from_numbers(values: Floats, column: Column) -> pa.Array:
             .cast(kind, safe=False)
         )
     if column.decimals is not None:
-        clipped = np.round(clipped, column.decimals)
+        np.round(clipped, column.decimals, out=clipped)
     if pa.types.is_integer(kind):
-        return pa.array(np.rint(clipped).astype(np.int64), mask=missing).cast(kind)
+        return pa.array(np.rint(clipped, out=clipped).astype(np.int64), mask=missing).cast(kind)
     return pa.array(clipped, mask=missing).cast(kind)
 
 
-def _from_codes(codes: Codes, column: Column) -> pa.Array:
+def _from_codes(codes: Codes, column: Column) -> pa.DictionaryArray:
     levels = pa.array(column.categories, type=arrow_type(column))
     missing = codes >= len(column.categories)
-    return levels.take(pa.array(np.where(missing, 0, codes), mask=missing))
+    if not missing.any():
+        positions = pa.array(np.ascontiguousarray(codes, dtype=np.int32))
+    else:
+        positions = pa.array(np.where(missing, 0, codes), mask=missing, type=pa.int32())
+    return pa.DictionaryArray.from_arrays(positions, levels)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from synthfactory.artifacts import write_atomic
 from synthfactory.errors import SchemaError
 from synthfactory.markup import html_table
-from synthfactory.tables.parquet import ROW_GROUP, parquet_settings
+from synthfactory.tables.parquet import ROW_GROUP, Writer
 from synthfactory.tables.schema import Schema
 
 if TYPE_CHECKING:
@@ -34,6 +33,9 @@ class Table:
         The rows, a `pyarrow.Table` whose columns are those of the schema, in order.
     schema
         What the columns are.
+    coded
+        Columns as positions among their categories, where that is known; files are then written
+        without looking up each value.
 
     Raises
     ------
@@ -43,6 +45,7 @@ class Table:
 
     data: pa.Table
     schema: Schema
+    coded: Mapping[str, pa.DictionaryArray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if tuple(self.data.column_names) != self.schema.names:
@@ -103,12 +106,8 @@ class Table:
     def to_parquet_bytes(self) -> bytes:
         """The rows as a Parquet file; equal rows give equal bytes."""
         buffer = io.BytesIO()
-        pq.write_table(
-            self.data.replace_schema_metadata(None).combine_chunks(),
-            buffer,
-            row_group_size=ROW_GROUP,
-            **parquet_settings(self.schema),
-        )
+        with Writer(buffer, self.data.schema, self.schema) as writer:
+            writer.write(self.data, self.coded, row_group=ROW_GROUP)
         return buffer.getvalue()
 
     def write_parquet(self, path: str | Path) -> None:

@@ -12,10 +12,18 @@ from synthfactory.generators.calibration import logit_shift
 from synthfactory.generators.features import Features, Heads
 from synthfactory.generators.flat import Adam, Flat
 from synthfactory.generators.layout import EMBEDDING, Layout
-from synthfactory.generators.networks import EPSILON, LEAK, PENALTY, Critic, Perceptron, Residual
-from synthfactory.generators.noise import BitStream, Noise
+from synthfactory.generators.networks import (
+    EPSILON,
+    LEAK,
+    PENALTY,
+    Critic,
+    Looked,
+    Perceptron,
+    Residual,
+)
+from synthfactory.generators.noise import BitStream, Noise, bits
 from synthfactory.generators.precision import using_precision
-from synthfactory.generators.sampling import draw_codes
+from synthfactory.generators.sampling import _draw_codes_compiled, draw_codes
 
 CPU = torch.device("cpu")
 MEMBERS = 3
@@ -83,6 +91,25 @@ def test_folded_weights_give_what_batch_statistics_give() -> None:
     out = _forward(network, flat, inputs)
     folded = network.fold(flat, network.statistics())
     torch.testing.assert_close(network.apply(folded, inputs[0]), out[0], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("n_features", [0, 3, 6], ids=["none", "embedded", "one-hot"])
+def test_looked_up_conditions_are_those_that_are_multiplied(n_features: int) -> None:
+    network = Residual(5 + n_features, (8, 7), 11)
+    shapes = network.folded(network.shapes)
+    weights = {
+        name: torch.randn(shape, generator=_stream(place))
+        for place, (name, shape) in enumerate(shapes.items())
+    }
+    n_conditions = 6 if n_features else 1
+    table = torch.randn(n_conditions, n_features, generator=_stream(9))
+    table = torch.eye(6) if n_features == 6 else table
+    noise = torch.randn(40, 5, generator=_stream(7))
+    which = torch.arange(40) % n_conditions
+    expected = network.apply(weights, torch.cat([noise, table[which]], dim=1).t())
+    torch.testing.assert_close(
+        Looked(network, weights, table).apply(noise, which).t(), expected, rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("dropout", [0.5, 0.0])
@@ -318,14 +345,37 @@ def test_oneDNN_is_chosen_only_where_it_is_exact() -> None:
     assert float(error) < 1e-4 * 900**0.5
 
 
-def test_categories_are_drawn_by_their_softmax() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["compiled", "plain"])
+def test_categories_are_drawn_by_their_softmax(dtype: torch.dtype) -> None:
     layout = Layout(sizes=(3, 2), n_numeric=0, own_modes=((),), gaussians=((),))
-    shares = torch.tensor([0.9, 0.1, 0.7, 0.25, 0.05])
+    shares = torch.tensor([0.9, 0.1, 0.7, 0.25, 0.05], dtype=dtype)
     codes = draw_codes(layout, shares.log().unsqueeze(1).repeat(1, 40_000), _stream())
     first = np.bincount(codes[0].numpy(), minlength=3) / 40_000
     second = np.bincount(codes[1].numpy(), minlength=2) / 40_000
     np.testing.assert_allclose(first, [0.7, 0.25, 0.05], atol=0.01)
     np.testing.assert_allclose(second, [0.9, 0.1], atol=0.01)
+
+
+def test_drawn_codes_are_those_of_their_places_among_cumulated_weights() -> None:
+    layout = Layout(sizes=(7, 2, 700, 7), n_numeric=0, own_modes=((),), gaussians=((),))
+    logits = 4.0 * torch.randn(layout.width, 1_001, generator=_stream(3))
+    logits[layout.starts[0] + 2] = -1e4
+    codes = draw_codes(layout, logits, _stream(5))
+    places = (bits((4, 1_001), _stream(5)).bitwise_and(0xFFFFFF) + 1).double() * 2.0**-24
+    assert codes.shape == (4, 1_001)
+    for span, (start, size) in enumerate(zip(layout.starts, layout.sizes, strict=True)):
+        shares = logits[start : start + size].double().softmax(dim=0)
+        expected = (shares.cumsum(dim=0)[:-1] < places[span]).sum(dim=0)
+        # Where a place is within rounding of a border, both neighbours are right.
+        assert int((codes[span] != expected).sum()) <= 2
+    assert not (codes[0] == 2).any()
+    # Rows do not depend on how many are drawn in one pass of the loop.
+    assert torch.equal(codes[:, :300], _draw_first(layout, logits, 300))
+
+
+def _draw_first(layout: Layout, logits: torch.Tensor, count: int) -> torch.Tensor:
+    random = bits((4, 1_001), _stream(5))[:, :count].contiguous()
+    return _draw_codes_compiled(layout, logits[:, :count], random)
 
 
 def test_shifted_logits_have_the_wanted_shares() -> None:

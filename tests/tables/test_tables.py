@@ -22,10 +22,10 @@ from synthfactory.tables import (
     Encoder,
     Schema,
     Table,
-    parquet_settings,
     quality_report,
     split_report,
 )
+from synthfactory.tables.parquet import Writer, parquet_settings
 from synthfactory.tables.pseudonyms import pseudonyms
 
 LEVELS = ("a", "b", "c")
@@ -154,6 +154,71 @@ def test_columns_of_few_values_are_dictionaries_and_wide_integers_differences() 
     )
     table = Table(data=rows, schema=Schema(columns=(wide, real, unknown)))
     assert pq.read_table(io.BytesIO(table.to_parquet_bytes())).equals(rows)
+
+
+TEXT = Column(name="t", kind="categorical", dtype="string", categories=("b", "a", "c"))
+HOLED = Column(
+    name="h", kind="ordinal", dtype="large_string", nullable=True, categories=("x", "y")
+)  # fmt: skip
+TEXTS = Schema(columns=(TEXT, HOLED, Column(name="i", kind="identifier", dtype="int8")))
+
+
+def _texts(codes: list[list[int]]) -> Table:
+    numbers = np.empty((len(codes), 0))
+    return Encoder(TEXTS).decode(
+        Encoded(numbers=numbers, codes=np.array(codes, dtype=np.int32)), seed=0
+    )
+
+
+def test_files_of_drawn_rows_and_of_rows_that_were_read_are_equal() -> None:
+    drawn = _texts([[0, 2], [2, 1], [0, 0], [1, 2]])
+    assert drawn.data["t"].to_pylist() == ["b", "c", "b", "a"]
+    assert drawn.data["h"].to_pylist() == [None, "y", "x", None]
+    content = drawn.to_parquet_bytes()
+    read = pq.read_table(io.BytesIO(content))
+    assert read.equals(drawn.data)
+    assert read.schema.equals(drawn.data.schema)
+    assert read.schema.field("h").type == pa.large_string()
+    plain = Table(data=pa.concat_tables([read.slice(0, 1), read.slice(1)]), schema=TEXTS)
+    assert not plain.coded
+    assert plain.to_parquet_bytes() == content
+
+
+def test_a_level_that_the_schema_does_not_list_is_written_as_it_is() -> None:
+    data = pa.table(
+        {
+            "t": ["z", "a", "y", "z"],
+            "h": pa.array(["x", None, "w", "y"], pa.large_string()),
+            "i": pa.array([1, 2, 3, 4], pa.int8()),
+        }
+    )
+    table = Table(data=data, schema=TEXTS)
+    assert pq.read_table(io.BytesIO(table.to_parquet_bytes())).equals(data)
+
+
+def test_positions_among_other_categories_are_not_believed() -> None:
+    drawn = _texts([[0, 0], [1, 1]])
+    other = Column(name="t", kind="categorical", dtype="string", categories=("a", "b"))
+    schema = Schema(columns=(other, *TEXTS.columns[1:]))
+    moved = Table(data=drawn.data, schema=schema, coded=drawn.coded)
+    assert pq.read_table(io.BytesIO(moved.to_parquet_bytes())).equals(drawn.data)
+
+
+def test_missing_texts_are_counted_and_those_never_missing_have_no_statistics() -> None:
+    file = pq.ParquetFile(io.BytesIO(_texts([[0, 2], [1, 0], [1, 2]]).to_parquet_bytes()))
+    group = file.metadata.row_group(0)
+    assert group.column(0).statistics is None
+    assert group.column(1).statistics.null_count == 2
+    assert group.column(2).statistics.max == 3
+
+
+def test_a_file_of_several_tables_has_the_types_of_its_rows() -> None:
+    pieces = [_texts([[0, 2], [2, 1]]), _texts([[1, 0]])]
+    buffer = io.BytesIO()
+    with Writer(buffer, pieces[0].data.schema, TEXTS) as writer:
+        for piece in pieces:
+            writer.write(piece.data, piece.coded, row_group=2)
+    assert pq.read_table(buffer).equals(pa.concat_tables([piece.data for piece in pieces]))
 
 
 def test_unknown_level_cannot_be_encoded() -> None:
