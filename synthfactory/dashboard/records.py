@@ -22,8 +22,9 @@ from synthfactory.certification.status import state_of
 from synthfactory.errors import ReleaseError
 from synthfactory.journal import CURVE_FILE, ORDER_FILE, STAGES, read_events, read_failure
 from synthfactory.release import public_order
+from synthfactory.release.overview import rule_sentence
 from synthfactory.release.report import loss_curve
-from synthfactory.release.words import is_share, number, words_of
+from synthfactory.release.words import is_share, words_of
 from synthfactory.status import RunStatus, read_run_status
 
 Json = Mapping[str, Any]
@@ -284,7 +285,7 @@ def _metrics(findings: Json | None) -> dict[str, tuple[float | None, ...]]:
 
 def _why(folder: Path, status: RunStatus, report: Json) -> tuple[str, ...]:
     if status.state == "refused":
-        return tuple(rule_sentence(rule) for rule in report["verdict"]["reasons"]
+        return tuple(missed_sentence(rule, report) for rule in report["verdict"]["reasons"]
                      if not rule["passed"])  # fmt: skip
     if status.state == "failed":
         failure = read_failure(folder) or {"stage": status.stage, "kind": ""}
@@ -304,18 +305,13 @@ def failure_sentence(kind: str, stage: str) -> str:
     return f"Failed in {stage or 'the beginning'}: {meaning}"
 
 
-def rule_sentence(rule: Json) -> str:
-    """Why a rule does not hold, in the words of the report."""
-    title = "Instrument controls" if rule["metric"] == "instrument" else None
-    title = title or words_of(rule["metric"]).title
+def missed_sentence(rule: Json, report: Json) -> str:
+    """Why a rule does not hold, in the words of the report, but never with an exception's."""
+    if rule["metric"] == "instrument":
+        return "Instrument controls: the tests did not pass their own check."
     if rule.get("value") is None:
-        return f"{title}: not measured."
-    end = {"lcb": "lower", "ucb": "upper"}[rule["bound"]]
-    asked = {"<=": "at most", ">=": "at least"}[rule["op"]]
-    return (
-        f"{title}: the {end} bound is {number(float(rule['value']))}, asked for is {asked}"
-        f" {number(float(rule['threshold']))}."
-    )
+        return f"{words_of(rule['metric']).title}: not measured."
+    return rule_sentence(rule, report)
 
 
 def _ended_at(events: Sequence[Json]) -> float | None:

@@ -195,16 +195,21 @@ def card(family: str, report: Json) -> dict[str, Any]:
         if overview.family_of(rule["metric"]) == family
     ]
     missed = [rule for rule in rules if not rule["passed"]]
+    # The instrument's own check is a condition of every policy, not one of its rules.
+    counted = [rule for rule in rules if rule["metric"] != INSTRUMENT]
+    n_missed = sum(not rule["passed"] for rule in counted)
     by_id = overview.findings_by_id(report)
     candidates = [*(rule["metric"] for rule in missed), *words.HEADLINES[family]]
     candidates += [metric for metric in by_id if overview.family_of(metric) == family]
     headline = next((metric for metric in candidates if metric in by_id), None)
     if any(rule.get("value") is None for rule in missed) or (headline is None and not missed):
         key, status = "unknown", "Not fully measured" if headline else "Not measured"
+    elif n_missed:
+        key, status = "bad", f"{n_missed} of {_count(len(counted), 'rule')} not met"
     elif missed:
-        key, status = "bad", f"{len(missed)} of {_count(len(rules), 'rule')} not met"
-    elif rules:
-        key, status = "good", f"{len(rules)} of {_count(len(rules), 'rule')} met"
+        key, status = "bad", "The tests’ own check failed"
+    elif counted:
+        key, status = "good", f"{len(counted)} of {_count(len(counted), 'rule')} met"
     else:
         key, status = "unknown", "No rule in the policy"
     return {

@@ -53,7 +53,10 @@ def served(made_site: Path) -> Iterator[str]:
 def path_of(page: str, site: Path) -> str:
     if page != "run":
         return f"{page}.html"
-    return f"runs/{next((site / 'runs').glob('people-tvae-s*')).name}/index.html"
+    runs = site / "runs"
+    # A folder of your own real runs holds other tables.
+    found = sorted(runs.glob("people-tvae-s*")) or sorted(runs.glob("*-tvae-s*"))
+    return f"runs/{found[0].name}/index.html"
 
 
 def open_disk(browser: Any, site: Path, page: str, state: str = "", **context: Any) -> Visit:

@@ -16,9 +16,9 @@ GLOSSARY: dict[str, str] = {
         "Parts of the confidential table that the generator never saw. What holds for them by"
         " coincidence cannot be a leak."
     ),
-    "95 % interval": (
-        "The range that covers the true value in 95 of 100 repetitions of the measurement. The"
-        " policy reads its worse end, never the middle."
+    "Interval": (
+        "The range that covers the true value in 95 of 100 repetitions of the measurement, or in"
+        " more where several candidates were tried. The policy reads its worse end."
     ),
     "Threshold": "The bound that the policy sets. Missing it by any amount is a refusal.",
     "Policy": "A versioned list of rules, fixed before the run, that decides certified or refused.",
