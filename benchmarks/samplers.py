@@ -147,7 +147,8 @@ def _sample_ours(
         return _draw_reference(exported, train, chance)
     if way == "log":
         _condition_by_logarithms(model)
-    return model.sample(train.n_rows, seed=chance, threads=1)
+    table: sf.Table = model.sample(train.n_rows, seed=chance, threads=1)
+    return table
 
 
 def _draw_reference(fitted: Any, train: sf.Table, chance: int) -> sf.Table:
