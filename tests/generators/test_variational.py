@@ -147,7 +147,9 @@ def test_far_logits_have_a_finite_loss() -> None:
 
 def test_exponential_and_logarithm_are_exact_to_their_last_bits() -> None:
     numbers = np.linspace(-86.0, 87.0, 20_001, dtype=np.float32)
-    exponentials = np.array([arithmetic.exponential(number) for number in numbers], dtype=np.float64)
+    exponentials = np.array(
+        [arithmetic.exponential(number) for number in numbers], dtype=np.float64
+    )
     np.testing.assert_allclose(exponentials, np.exp(numbers.astype(np.float64)), rtol=2e-7)
     positive = np.exp(numbers.astype(np.float64)).astype(np.float32)
     logarithms = np.array([arithmetic.logarithm(number) for number in positive], dtype=np.float64)

@@ -91,7 +91,9 @@ def draw_rows(
                 for b in range(n_rows):
                     uniform = uniform_B[b]
                     uniform = _LEAST if uniform < _LEAST else uniform
-                    noisy = (row_B[b] - logarithm(-logarithm(uniform))) * warmth
+                    noisy_B[b] = -logarithm(uniform)
+                for b in range(n_rows):
+                    noisy = (row_B[b] - logarithm(noisy_B[b])) * warmth
                     noisy_B[b] = noisy
                     highest_B[b] = noisy if noisy > highest_B[b] else highest_B[b]
             sums_B[:] = ZERO
@@ -248,7 +250,8 @@ def normalise_backward(
     spare_B, products_B = np.empty(n_rows, np.float32), np.empty(n_rows, np.float32)
     for k in range(n_members):
         for h in range(n_hidden):
-            d_unit_B, normed_B, d_sum_B = d_units_KUB[k, start + h], normed_KHB[k, h], d_sums_KHB[k, h]
+            d_unit_B, d_sum_B = d_units_KUB[k, start + h], d_sums_KHB[k, h]
+            normed_B = normed_KHB[k, h]
             gain, bias = gain_KH[k, h], bias_KH[k, h]
             for b in range(n_rows):
                 d_unit = number_of(d_unit_B[b])
