@@ -22,7 +22,7 @@ def compiled(function: Function) -> Function:
     A division by 0 gives what floating-point arithmetic says, as in NumPy: to ask each time whether
     it is one would keep loops from being vectorised.
     """
-    options = {"nogil": True, "error_model": "numpy"}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
         return cast(Function, numba.njit(function, cache=True, **options))
     except RuntimeError:  # "cannot cache function": installation and home are read-only

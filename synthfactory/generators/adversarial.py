@@ -72,16 +72,17 @@ class FusedResidual(Residual):
         ]
 
     def forward(self, flat: Flat) -> Tensor:
-        """See `Residual.forward`."""
+        """See `Residual.forward`; the place of the result is used again."""
         assert self._buffer is not None
         for block in self._blocks:
             block.forward(self._units)
         torch.bmm(self._weight, self._buffer, out=self._low_out)
-        return self._out.copy_(self._low_out)
+        return self._out if self._out is self._low_out else self._out.copy_(self._low_out)
 
     def backward(self, flat: Flat, d_out_KOB: Tensor) -> None:
         """See `Residual.backward`."""
-        d_out = self._low_out.copy_(d_out_KOB)
+        low = self._out is not self._low_out
+        d_out = self._low_out.copy_(d_out_KOB) if low else d_out_KOB
         self._grad.set(d_out, self._turned)
         torch.bmm(self._to_hidden, d_out, out=self._d_hidden)
         for block in reversed(self._blocks):

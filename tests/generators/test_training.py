@@ -348,7 +348,7 @@ def test_what_is_no_number_passes_through_the_gans_loops(
     trainer.generator.values.fill_(torch.nan)
     trainer.prepare(0)
     trainer.step(0)
-    assert trainer.losses.isnan().all()
+    assert trainer.losses[[0, 2, 3]].isnan().all(), "all that the generator moves"
 
 
 def test_compiled_loops_follow_the_plain_operations(

@@ -30,6 +30,7 @@ from synthfactory.generators._kernels.arithmetic import (
 
 _LEAST = FLOAT(1e-20)
 _LOWEST = FLOAT(-3e38)
+_VANISHING = FLOAT(-87.0)
 _LEAST_NORM = FLOAT(1e-12)
 _REAL, _FAKE, _BETWEEN = 0, 1, 2
 
@@ -37,7 +38,7 @@ _REAL, _FAKE, _BETWEEN = 0, 1, 2
 @compiled
 def write_known(
     codes_NS: Any, scalars_NM: Any, picked_KB: Any, starts_S: Any, pairs_KB: Any, before_KB: Any,
-    n_features: int, n_noise: int, inputs_KIB: Any, x_KFPSG: Any,
+    n_features: Any, n_noise: Any, inputs_KIB: Any, x_KFPSG: Any,
 ) -> None:  # fmt: skip
     """Real rows, and the one-hot conditions in the generator's input and beside both sorts of rows.
 
@@ -100,7 +101,9 @@ def draw_rows(
             for w in range(first, last):
                 share_B = shares_KVB[k, w - n_numeric]
                 for b in range(n_rows):
-                    share = exponential(share_B[b] - highest_B[b])
+                    below = share_B[b] - highest_B[b]
+                    # Exactly 0 for codes that a member does not have: Adam makes much of little.
+                    share = ZERO if below < _VANISHING else exponential(below)
                     share_B[b] = share
                     sums_B[b] += share
             for b in range(n_rows):
@@ -212,7 +215,7 @@ def follow(
 
 @compiled
 def normalise(
-    sums_KHB: Any, gain_KH: Any, bias_KH: Any, epsilon: Any, start: int, normed_KHB: Any,
+    sums_KHB: Any, gain_KH: Any, bias_KH: Any, epsilon: Any, start: Any, normed_KHB: Any,
     scales_KH: Any, units_KUB: Any,
 ) -> None:  # fmt: skip
     """Batch normalisation and ReLU, into the units from ``start`` on."""
@@ -240,7 +243,7 @@ def normalise(
 
 @compiled
 def normalise_backward(
-    d_units_KUB: Any, gain_KH: Any, bias_KH: Any, start: int, normed_KHB: Any, scales_KH: Any,
+    d_units_KUB: Any, gain_KH: Any, bias_KH: Any, start: Any, normed_KHB: Any, scales_KH: Any,
     d_gain_KH: Any, d_bias_KH: Any, d_sums_KHB: Any,
 ) -> None:  # fmt: skip
     """The gradients at what `normalise` read."""
@@ -304,7 +307,7 @@ def activate(
 
 @compiled
 def score(
-    units_KHC: Any, weight_KH: Any, bias_K1: Any, d_scores_C: Any, n_judged: int, losses_K: Any
+    units_KHC: Any, weight_KH: Any, bias_K1: Any, d_scores_C: Any, n_judged: Any, losses_K: Any
 ) -> None:
     """Sum over the first columns of their scores, times what a score adds to the loss."""
     n_members, n_hidden, n_columns = units_KHC.shape
@@ -323,7 +326,7 @@ def score(
 
 @compiled
 def score_backward(
-    weight_KH: Any, d_scores_C: Any, local_KHC: Any, n_judged: int, d_sums_KHC: Any, d_bias_KH: Any
+    weight_KH: Any, d_scores_C: Any, local_KHC: Any, n_judged: Any, d_sums_KHC: Any, d_bias_KH: Any
 ) -> None:
     """`activate_backward` of the last layer, whose units the score is made of."""
     n_members, n_hidden, n_columns = local_KHC.shape
@@ -340,7 +343,7 @@ def score_backward(
 
 @compiled
 def activate_backward(
-    d_units_KHC: Any, local_KHC: Any, n_judged: int, d_sums_KHC: Any, d_bias_KH: Any
+    d_units_KHC: Any, local_KHC: Any, n_judged: Any, d_sums_KHC: Any, d_bias_KH: Any
 ) -> None:
     """The gradient at the sums, and at the bias, where columns are judged."""
     n_members, n_hidden, n_columns = local_KHC.shape
@@ -370,7 +373,7 @@ def pull(slopes_KXG: Any, penalty: Any, x_KX3G: Any, penalties_K: Any) -> None:
                 for g in range(n_pacs):
                     squares_G[g] += part_G[g]
                 part_G[:] = ZERO
-        total = 0.0
+        total: Any = 0.0
         for g in range(n_pacs):
             norm = np.sqrt(squares_G[g])
             norm = _LEAST_NORM if norm < _LEAST_NORM else norm
