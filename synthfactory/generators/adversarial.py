@@ -46,13 +46,13 @@ def _rows(whole: Tensor, start: int, stop: int | None = None) -> Tensor:
 class FusedResidual(Residual):
     """`Residual` in compiled loops, for batches of one size."""
 
-    _buffer: Tensor | None = None
+    _bound_rows = 0
 
     def input(self, flat: Flat, n_rows: int) -> Tensor:
         """See `Residual.input`."""
-        if self._buffer is None or self._buffer.shape[2] != n_rows:
+        if self._bound_rows != n_rows:
             self._bind(flat, n_rows)
-        assert self._buffer is not None
+            self._bound_rows = n_rows
         return self._buffer[:, self.n_hidden :]
 
     def _bind(self, flat: Flat, n_rows: int) -> None:
@@ -73,7 +73,6 @@ class FusedResidual(Residual):
 
     def forward(self, flat: Flat) -> Tensor:
         """See `Residual.forward`; the place of the result is used again."""
-        assert self._buffer is not None
         for block in self._blocks:
             block.forward(self._units)
         torch.bmm(self._weight, self._buffer, out=self._low_out)
@@ -110,8 +109,14 @@ class _Block:
             np.zeros((n_members, size, n_rows), np.float32),
             np.zeros((n_members, size), np.float32),
         )
-        self._affine = tuple(flat.value[f"{name}.{part}"].numpy() for part in ("gain", "bias"))
-        self._d_affine = tuple(flat.grad[f"{name}.{part}"].numpy() for part in ("gain", "bias"))
+        self._affine = (
+            flat.value[f"{name}.gain"].numpy(),
+            flat.value[f"{name}.bias"].numpy(),
+        )
+        self._d_affine = (
+            flat.grad[f"{name}.gain"].numpy(),
+            flat.grad[f"{name}.bias"].numpy(),
+        )
         self._array = array_of(self._sums)
 
     def forward(self, units: Any) -> None:
@@ -325,6 +330,7 @@ class FusedFeatures(Features):
         sizes = np.array(layout.level_sizes, np.int64)
         firsts = (np.cumsum(sizes) - sizes, sizes, self._starts[layout.n_numeric :])
         self._firsts_C, self._sizes_C, self._starts_C = (np.repeat(part, sizes) for part in firsts)
+        self._made: tuple[Any, Any, Any] | None = None
         self._losses_K = torch.zeros(layout.n_members)
 
     def of_known(
@@ -360,9 +366,12 @@ class FusedFeatures(Features):
 
         self._logits, n_numeric = logits_KWB.numpy(), self.layout.n_numeric
         n_members, width, n_rows = logits_KWB.shape
-        if not hasattr(self, "_made") or self._made[0].shape[2] != n_rows:
+        if self._made is None or self._made[0].shape[2] != n_rows:
             heights = (width - n_numeric, n_numeric, n_numeric)
-            self._made = [np.zeros((n_members, n, n_rows), np.float32) for n in heights]
+            codes, scalars, present = (
+                np.zeros((n_members, n, n_rows), np.float32) for n in heights
+            )
+            self._made = codes, scalars, present
             self._d_logits = torch.zeros_like(logits_KWB)
         kernels.draw_rows(
             self._logits,
@@ -379,6 +388,7 @@ class FusedFeatures(Features):
         """See `Features.backward`."""
         from synthfactory.generators._kernels import adversarial as kernels
 
+        assert self._made is not None
         spans = self._starts, self._sizes, self._counts, self._warmth
         kernels.rows_backward(array_of(d_KJB), *spans, *self._made, self._d_logits.numpy())
         return self._d_logits
