@@ -373,6 +373,7 @@ class FusedFeatures(Features):
             )
             self._made = codes, scalars, present
             self._d_logits = torch.zeros_like(logits_KWB)
+        codes, scalars, present = self._made
         kernels.draw_rows(
             self._logits,
             uniform_KVB.numpy(),
@@ -380,7 +381,9 @@ class FusedFeatures(Features):
             self._sizes,
             self._counts,
             self._warmth,
-            *self._made,
+            codes,
+            scalars,
+            present,
             array_of(x_KFP3G),
         )
 
