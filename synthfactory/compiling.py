@@ -17,8 +17,13 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(function: Function) -> Function:
-    """Compile at the first call; kept on disk unless no folder can be written."""
+    """Compile at the first call; kept on disk unless no folder can be written.
+
+    A division by 0 gives what floating-point arithmetic says, as in NumPy: to ask each time whether
+    it is one would keep loops from being vectorised.
+    """
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
-        return cast(Function, numba.njit(function, nogil=True, cache=True))
+        return cast(Function, numba.njit(function, cache=True, **options))
     except RuntimeError:  # "cannot cache function": installation and home are read-only
-        return cast(Function, numba.njit(function, nogil=True))
+        return cast(Function, numba.njit(function, **options))

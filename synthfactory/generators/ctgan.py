@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 
 from synthfactory.errors import OrderError
+from synthfactory.generators.adversarial import FusedCritic, FusedFeatures, FusedResidual
 from synthfactory.generators.base import (
     expect_number,
     expect_widths,
@@ -48,7 +49,7 @@ from synthfactory.generators.networks import Critic, Looked, Residual, Shapes
 from synthfactory.generators.neural import NeuralGenerator, NeuralTrainer
 from synthfactory.generators.noise import Noise, Reader, block_of, normal
 from synthfactory.generators.peers import ALONE, Peers
-from synthfactory.generators.precision import matrix_dtype
+from synthfactory.generators.precision import fuses, matrix_dtype
 from synthfactory.generators.representation import Representation, Rows
 from synthfactory.generators.sampling import NeuralModel, Wanted
 from synthfactory.generators.training import part_of
@@ -128,9 +129,11 @@ class CTGAN(NeuralGenerator):
             )
 
 
-def _generator(spec: CTGAN, layout: Layout, n_conditions: int) -> Residual:
+def _generator(
+    spec: CTGAN, layout: Layout, n_conditions: int, sort: type[Residual] = Residual
+) -> Residual:
     n_in = spec.embedding_dim + n_conditions
-    return Residual(n_in, spec.generator_dims, layout.feature_width)
+    return sort(n_in, spec.generator_dims, layout.feature_width)
 
 
 class CTGANTrainer(NeuralTrainer):
@@ -150,10 +153,14 @@ class CTGANTrainer(NeuralTrainer):
     ) -> None:
         self._spec, self._layout, self._deck = spec, layout, deck
         self._representations, self._seeds, self._peers = representations, seeds, peers
-        self._features = Features(layout, device)
+        fused = fuses(torch.empty(0, device=device))
+        features, residual, critic = (
+            (FusedFeatures, FusedResidual, FusedCritic) if fused else (Features, Residual, Critic)
+        )
+        self._features = (Features if layout.wide else features)(layout, device)
         self._heads = Heads(layout, device)
-        self._generator = _generator(spec, layout, self._features.n_conditions)
-        self._critic = Critic(
+        self._generator = _generator(spec, layout, self._features.n_conditions, residual)
+        self._critic = critic(
             layout.feature_width,
             self._features.n_conditions,
             spec.pac,
@@ -161,7 +168,6 @@ class CTGANTrainer(NeuralTrainer):
             spec.dropout,
         )
         self._conditions = Conditions(representations, deck, device) if layout.n_levels else None
-        self._spans = _spans(layout, device) if layout.n_levels else ()
         n_members, dtype = layout.n_members, matrix_dtype(spec.precision)
         self.generator = Flat(
             {**self._generator.shapes, **self._heads.shapes}, n_members, device, dtype
@@ -257,24 +263,20 @@ class CTGANTrainer(NeuralTrainer):
         x_KFP3G = self._critic.input(self.critic, n_rows)
         inputs_KIB = self._generator.input(self.generator, n_rows)
         inputs_KIB[:, : spec.embedding_dim] = chance.normal(spec.embedding_dim, n_rows)
-        pairs_KB = None
+        pairs_KB = pairs = None
         if self._conditions is None:
             picked_KB = self._deck.uniformly(rows_K2B)
         else:
             pairs_KB = self._conditions.draw(which_KB)
-            levels_KQB = inputs_KIB[:, spec.embedding_dim :]
             # Real rows meet the conditions of the pac before, see `Critic.input`.
             before_KB = pairs_KB.view(-1, spec.pac, n_pacs).roll(1, 2).view_as(pairs_KB)
             picked_KB = self._conditions.rows_with(before_KB, rows_K2B)
-            self._features.of_conditions(pairs_KB, levels_KQB.zero_())
-            for sort, pairs in enumerate((before_KB, pairs_KB)):
-                self._features.of_conditions(pairs, x_KFP3G[:, layout.feature_width :, :, sort])
-        features = x_KFP3G[:, : layout.feature_width]
-        self._features.of_rows(*self._deck.take(picked_KB), features[:, :, :, 0])
+            pairs = pairs_KB, before_KB
+        self._features.of_known(self._deck, picked_KB, pairs, inputs_KIB, x_KFP3G)
         out_KOB = self._generator.forward(self.generator)
         logits_KWB = self._heads.forward(self.generator, out_KOB)
         gumbel_KVB = chance.uniform(layout.width - layout.n_numeric, n_rows)
-        self._features.of_logits(logits_KWB, gumbel_KVB, features[:, :, :, 1])
+        self._features.of_fakes(logits_KWB, gumbel_KVB, x_KFP3G)
         return pairs_KB, logits_KWB, x_KFP3G
 
     def _critic_step(self, chance: Reader, x_KFP3G: Tensor) -> tuple[Tensor, Tensor]:
@@ -293,8 +295,8 @@ class CTGANTrainer(NeuralTrainer):
         adversary_K, d_KJB = self._critic.guide(self.critic, x_KFP3G, masks)
         d_KWB = self._features.backward(d_KJB)
         condition_K = torch.zeros_like(adversary_K)
-        if pairs_KB is not None and self._conditions is not None:
-            condition_K = self._follow(logits_KWB, pairs_KB, self._conditions, d_KWB)
+        if pairs_KB is not None:
+            condition_K = self._features.follow(logits_KWB, pairs_KB, d_KWB)
         d_KOB = self._heads.backward(self.generator, d_KWB)
         self._generator.backward(self.generator, d_KOB)
         self._peers.average(self.generator.grads)
@@ -305,28 +307,6 @@ class CTGANTrainer(NeuralTrainer):
         if not self._spec.dropout:
             return []
         return [chance.mask(size, n_pacs) for size in self._spec.discriminator_dims]
-
-    def _follow(
-        self, logits_KWB: Tensor, pairs_KB: Tensor, conditions: Conditions, d_KWB: Tensor
-    ) -> Tensor:
-        """The conditioned column's cross-entropy, mean over rows (section 4.3), **shape** (K,).
-
-        Its gradient is added to ``d_KWB``.  Each row looks at the logits of one column only.
-        """
-        starts_C, sizes_C, widest_L1 = self._spans
-        start_K1B = starts_C[pairs_KB].unsqueeze(1)
-        outside_KLB = widest_L1 >= sizes_C[pairs_KB].unsqueeze(1)
-        # A short column's spare places repeat its first one; nothing is added to it there.
-        rows_KLB = start_K1B + widest_L1.masked_fill(outside_KLB, 0)
-        part_KLB = logits_KWB.gather(1, rows_KLB).masked_fill_(outside_KLB, -torch.inf)
-        shares_KLB = torch.softmax(part_KLB, dim=1)
-        level_K1B = (pairs_KB - conditions.first_of_C[pairs_KB]).unsqueeze(1)
-        loss_K = -shares_KLB.gather(1, level_K1B).clamp_min_(1e-30).log_().mean(dim=(1, 2))
-        scale = 1.0 / pairs_KB.shape[1]
-        d_KWB.scatter_add_(1, rows_KLB, shares_KLB.mul_(scale))
-        taken = torch.full_like(level_K1B, -scale, dtype=d_KWB.dtype)
-        d_KWB.scatter_add_(1, start_K1B + level_K1B, taken)
-        return loss_K
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -424,18 +404,6 @@ class CTGANTrainer(NeuralTrainer):
 
 
 CTGAN.trainer = CTGANTrainer
-
-
-def _spans(layout: Layout, device: torch.device) -> tuple[Tensor, ...]:
-    """For each level of all levels where its column's logits begin, and how many there are; and
-    the numbers up to the most that there are, **shape** (L, 1)."""
-    sizes = torch.tensor(layout.level_sizes)
-    starts = torch.tensor(layout.starts[layout.n_numeric :])
-    return (
-        starts.repeat_interleave(sizes).to(device),
-        sizes.repeat_interleave(sizes).to(device),
-        torch.arange(int(sizes.max())).view(-1, 1).to(device),
-    )
 
 
 class Inputs:

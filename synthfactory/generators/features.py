@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from synthfactory.generators.drawing import Batch
+from synthfactory.generators.drawing import Batch, Deck
 from synthfactory.generators.flat import Flat
 from synthfactory.generators.layout import EMBEDDING, Layout
 from synthfactory.generators.networks import Shapes, fill_uniform
@@ -38,6 +38,7 @@ class Features:
         self._conditions = self._condition_table(dict(self._wide_spans), n_numeric)
         if self._conditions is not None:
             self._conditions = self._conditions.to(device)
+        self._columns = _columns(layout, device) if layout.n_levels else ()
 
     def _condition_table(self, wide: Mapping[int, int], n_numeric: int) -> Tensor | None:
         """**Shape** (C, Q): the features of each level; None when they are one-hot."""
@@ -85,13 +86,47 @@ class Features:
         out.scatter_(1, (narrow + self._starts_S1).view(n_members, -1, *rows), 1.0)
         self._embed(codes_KSB, out)
 
+    def of_known(
+        self,
+        deck: Deck,
+        picked_KB: Tensor,
+        pairs: tuple[Tensor, Tensor] | None,
+        inputs_KIB: Tensor,
+        x_KFP3G: Tensor,
+    ) -> None:
+        """Write what CTGAN's networks read but the fake rows.
+
+        Parameters
+        ----------
+        deck, picked_KB
+            The real rows are these.
+        pairs
+            The conditions of the fake rows and of the real ones, as levels of all levels.
+        inputs_KIB
+            The generator's input: conditions behind noise.
+        x_KFP3G
+            The critic's, see `Critic.input`.
+        """
+        n_features = self.layout.feature_width
+        x_KFP3G.zero_()
+        if pairs is not None:
+            fake, real = pairs
+            self.of_conditions(fake, inputs_KIB[:, -self.n_conditions :].zero_())
+            for sort, levels in enumerate((real, fake)):
+                self.of_conditions(levels, x_KFP3G[:, n_features:, :, sort])
+        self.of_rows(*deck.take(picked_KB), x_KFP3G[:, :n_features, :, 0])
+
+    def of_fakes(self, logits_KWB: Tensor, uniform_KVB: Tensor, x_KFP3G: Tensor) -> None:
+        """`of_logits` into the critic's input."""
+        self.of_logits(logits_KWB, uniform_KVB, x_KFP3G[:, : self.layout.feature_width, :, 1])
+
     def of_batch(self, batch: Batch, out_KJB: Tensor) -> None:
         """Write the rows of a batch into ``out_KJB``, whose memory is in one piece."""
         if not self._wide_spans and fuses(out_KJB):
-            from synthfactory.generators import _kernels
+            from synthfactory.generators._kernels import variational as kernels
 
             places, scalars = batch.places.numpy(), batch.scalars_KMB.numpy()
-            _kernels.write_rows(places, scalars, out_KJB.numpy())
+            kernels.write_rows(places, scalars, out_KJB.numpy())
             return
         out_KJB.zero_()
         if self._wide_spans:
@@ -147,7 +182,7 @@ class Features:
 
     def backward(self, d_KJB: Tensor) -> Tensor:
         """The gradient at the logits, **shape** (K, W, B), for this one at the fake rows."""
-        layout = self.layout
+        layout, d_KJB = self.layout, d_KJB.float()
         n_numeric, narrow = layout.n_numeric, layout.narrow_width
         d_KWB = d_KJB.new_empty(len(d_KJB), layout.width, d_KJB.shape[2])
         d_scalars, d_codes = d_KJB[:, :n_numeric], d_KJB[:, n_numeric:narrow]
@@ -181,6 +216,37 @@ class Features:
             )
         d_KWB[:, n_numeric:] *= 1.0 / TEMPERATURE
         return d_KWB
+
+    def follow(self, logits_KWB: Tensor, pairs_KB: Tensor, d_KWB: Tensor) -> Tensor:
+        """The conditioned column's cross-entropy, mean over rows (Xu et al. 2019, section 4.3),
+        **shape** (K,).
+
+        Its gradient is added to ``d_KWB``.  Each row looks at the logits of one column only.
+        """
+        starts_C, sizes_C, firsts_C, widest_L1 = self._columns
+        start_K1B = starts_C[pairs_KB].unsqueeze(1)
+        outside_KLB = widest_L1 >= sizes_C[pairs_KB].unsqueeze(1)
+        # A short column's spare places repeat its first one; nothing is added to it there.
+        rows_KLB = start_K1B + widest_L1.masked_fill(outside_KLB, 0)
+        part_KLB = logits_KWB.gather(1, rows_KLB).masked_fill_(outside_KLB, -torch.inf)
+        shares_KLB = torch.softmax(part_KLB, dim=1)
+        level_K1B = (pairs_KB - firsts_C[pairs_KB]).unsqueeze(1)
+        loss_K = -shares_KLB.gather(1, level_K1B).clamp_min_(1e-30).log_().mean(dim=(1, 2))
+        scale = 1.0 / pairs_KB.shape[1]
+        d_KWB.scatter_add_(1, rows_KLB, shares_KLB.mul_(scale))
+        taken = torch.full_like(level_K1B, -scale, dtype=d_KWB.dtype)
+        d_KWB.scatter_add_(1, start_K1B + level_K1B, taken)
+        return loss_K
+
+
+def _columns(layout: Layout, device: torch.device) -> tuple[Tensor, ...]:
+    """For each level of all levels where its column's logits begin, how many there are, and which
+    level is its column's first; and the numbers up to the most that there are, **shape** (L, 1)."""
+    sizes = torch.tensor(layout.level_sizes)
+    starts = torch.tensor(layout.starts[layout.n_numeric :])
+    firsts = sizes.cumsum(0) - sizes
+    each = (part.repeat_interleave(sizes).to(device) for part in (starts, sizes, firsts))
+    return (*each, torch.arange(int(sizes.max())).view(-1, 1).to(device))
 
 
 def softmax(logits: Tensor, out: Tensor) -> None:

@@ -305,7 +305,7 @@ class Critic:
         """
         matrix = flat.matrix["layer.0.weight"]
         n_pacs = n_rows // self.pac
-        return matrix.new_zeros(flat.n_members, self.n_in, self.pac, 3, n_pacs)
+        return matrix.new_empty(flat.n_members, self.n_in, self.pac, 3, n_pacs)
 
     def learn(
         self, flat: Flat, x_KFP3G: Tensor, share_K1G: Tensor, masks: Sequence[Tensor]

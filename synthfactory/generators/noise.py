@@ -14,6 +14,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from torch import Tensor
@@ -56,21 +57,30 @@ class BitStream:
 
     def normal(self, count: int) -> Tensor:
         """Standard normal numbers, each one of `_quantiles`."""
-        from synthfactory.generators import _kernels
+        from synthfactory.generators._kernels import arithmetic
 
         numbers = torch.empty(count)
         places = self.bits(count, torch.uint16)
-        _kernels.look_up(places.numpy(), _quantiles().numpy(), numbers.numpy())
+        arithmetic.look_up(places.numpy(), _quantiles().numpy(), numbers.numpy())
         return numbers
 
     def uniform(self, count: int) -> Tensor:
         """Multiples of 2^-24 from 0 up to but not including 1."""
-        return self.bits(count, torch.int32).bitwise_and_(0xFFFFFF).to(torch.float32).mul_(2.0**-24)
+        from synthfactory.generators._kernels import arithmetic
+
+        numbers = torch.empty(count)
+        arithmetic.write_uniform(self.bits(count, torch.int32).numpy(), numbers.numpy())
+        return numbers
 
     def keep(self, count: int, drop: float) -> Tensor:
         """0 with chance ``drop`` (in steps of 2^-16), else 1 / (1 - drop)."""
-        kept = self.bits(count, torch.int16) >= round(drop * 2**16) - 2**15
-        return kept * (1.0 / (1.0 - drop))
+        from synthfactory.generators._kernels import arithmetic
+
+        least, factor = round(drop * 2**16) - 2**15, np.float32(1.0 / (1.0 - drop))
+        kept = torch.empty(count)
+        bits = self.bits(count, torch.int16)
+        arithmetic.write_kept(bits.numpy(), least, factor, kept.numpy())
+        return kept
 
     def get_state(self) -> Tensor:
         """Where the stream stands."""

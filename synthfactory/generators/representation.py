@@ -92,11 +92,11 @@ class Representation:
         device = rows.codes_BS.device
         numbers_MB = torch.empty(self.n_numeric, len(rows), dtype=torch.float64, device=device)
         if fuses(rows.scalars_BM):
-            from synthfactory.generators import _kernels
+            from synthfactory.generators._kernels import drawing as kernels
 
             by_column = (part.t().contiguous() for part in (rows.codes_BS, rows.scalars_BM))
             codes, scalars = (part.numpy() for part in by_column)
-            _kernels.place_numbers(codes, scalars, *self._places, numbers_MB.numpy())
+            kernels.place_numbers(codes, scalars, *self._places, numbers_MB.numpy())
         else:
             for place, column in enumerate(self.modes):
                 centres, reaches = (torch.from_numpy(part).to(device) for part in column.places)

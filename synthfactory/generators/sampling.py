@@ -359,12 +359,12 @@ def draw_codes(layout: Layout, logits_WB: Tensor, stream: torch.Generator) -> Te
 
 def _draw_codes_compiled(layout: Layout, logits_WB: Tensor, bits_SB: Tensor) -> Tensor:
     """**Shape** (S, B), in one loop over all spans."""
-    from synthfactory.generators import _kernels
+    from synthfactory.generators._kernels import drawing as kernels
 
     largest = max(layout.sizes, default=0)
     at_once = max(1, min(AT_ONCE, MAX_WEIGHTS // max(1, largest)))
     weights_VC = np.empty((largest, at_once), dtype=np.float32)
     codes_SB = torch.empty(bits_SB.shape, dtype=torch.int32)
     logits = logits_WB.contiguous().numpy()
-    _kernels.draw_codes(logits, *layout.bounds, bits_SB.numpy(), weights_VC, codes_SB.numpy())
+    kernels.draw_codes(logits, *layout.bounds, bits_SB.numpy(), weights_VC, codes_SB.numpy())
     return codes_SB

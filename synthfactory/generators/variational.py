@@ -162,21 +162,21 @@ class FusedLatent(Latent):
 
     def draw(self, noise_KZB: Tensor) -> Tensor:
         """See `Latent.draw`."""
-        from synthfactory.generators import _kernels
+        from synthfactory.generators._kernels import variational as kernels
 
         encoded, points, moved = self._arrays
         totals, _ = self._outputs
-        _kernels.draw(encoded, noise_KZB.numpy(), points, moved, self._low, self._high, totals)
+        kernels.draw(encoded, noise_KZB.numpy(), points, moved, self._low, self._high, totals)
         return self._divergence_K.mul_(self._share).sub_(0.5 * self._n_latent)
 
     def backward(self, d_points_KZB: Tensor) -> Tensor:
         """See `Latent.backward`."""
-        from synthfactory.generators import _kernels
+        from synthfactory.generators._kernels import variational as kernels
 
         encoded, _, moved = self._arrays
         share = np.float32(1.0 / self._n_rows)
         _, d_encoded = self._outputs
-        _kernels.draw_backward(
+        kernels.draw_backward(
             encoded, moved, d_points_KZB.numpy(), self._low, self._high, share, d_encoded
         )
         return self._d_encoded
@@ -202,17 +202,17 @@ class FusedLikelihood(Likelihood):
 
     def learn(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """See `Likelihood.learn`."""
-        from synthfactory.generators import _kernels
+        from synthfactory.generators._kernels import variational as kernels
 
         scale = np.float32(self._scale)
         d_logits, losses = self._outputs
         sigma, d_sigma = self._sigmas
-        _kernels.learn_codes(
+        kernels.learn_codes(
             self._logits, batch.places.numpy(), self._starts, self._sizes, scale, d_logits, losses
         )
         scalars, present = batch.scalars_KMB.numpy(), batch.present_KMB.numpy()
         counts = batch.counts_KM.numpy()
-        _kernels.learn_scalars(
+        kernels.learn_scalars(
             self._logits, scalars, present, counts, sigma, scale, d_logits, d_sigma,
             losses,
         )  # fmt: skip

@@ -33,7 +33,7 @@ def table(tmp_path: Path) -> sf.Table:
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps without the processor's compiled loops."""
-    for module in ("tvae", "features"):
+    for module in ("tvae", "ctgan", "features"):
         monkeypatch.setattr(f"synthfactory.generators.{module}.fuses", lambda tensor: False)
 
 
@@ -306,6 +306,49 @@ def test_a_wide_column_is_embedded(spec: NeuralGenerator, tmp_path: Path) -> Non
     assert largest < 1_000 * 400, "no weight grows with the square of the levels"
     model = spec.fit(wide, seed=0, threads=1)
     assert model.sample(200, seed=1).n_rows == 200
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"dropout": 0.5, "discriminator_steps": 2}, {"dropout": 0.5, "precision": "bf16"}],
+    ids=["plain", "dropout", "bf16"],
+)
+def test_compiled_loops_of_the_gan_follow_the_plain_operations(
+    table: sf.Table, request: pytest.FixtureRequest, fields: dict[str, Any]
+) -> None:
+    spec = type(SMALL_GAN)(**{**SMALL_GAN.hyperparameters(), **fields})
+    tables, seeds = [table, table.take(np.arange(300))], [3, 4]
+    compiled = _trainer(spec, tables, seeds)
+    request.getfixturevalue("as_on_a_gpu")
+    plain = _trainer(spec, tables, seeds)
+    with using_threads(1):
+        for trainer in (compiled, plain):
+            trainer.prepare(0)
+            trainer.step(0)
+        torch.testing.assert_close(compiled.losses, plain.losses, rtol=1e-4, atol=1e-4)
+        for mine, theirs in (
+            (compiled.generator, plain.generator),
+            (compiled.critic, plain.critic),
+        ):
+            torch.testing.assert_close(mine.grads, theirs.grads, rtol=1e-2, atol=1e-4)
+        for step in range(1, 50):
+            for trainer in (compiled, plain):
+                trainer.prepare(step)
+                trainer.step(0)
+    torch.testing.assert_close(compiled.losses, plain.losses, rtol=0.05, atol=0.2)
+    kinds = {type(trainer._features).__name__ for trainer in (compiled, plain)}
+    assert kinds == {"FusedFeatures", "Features"}, "two ways are compared"
+
+
+@pytest.mark.parametrize("spec", [SMALL_GAN], ids=["gan"])
+def test_what_is_no_number_passes_through_the_gans_loops(
+    table: sf.Table, spec: NeuralGenerator
+) -> None:
+    trainer = _trainer(spec, [table], [0])
+    trainer.generator.values.fill_(torch.nan)
+    trainer.prepare(0)
+    trainer.step(0)
+    assert trainer.losses[[0, 2, 3]].isnan().all(), "all that the generator moves"
 
 
 def test_compiled_loops_follow_the_plain_operations(

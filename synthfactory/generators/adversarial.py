@@ -1,0 +1,412 @@
+"""The parts of CTGAN's step on a processor: `networks` and `features` in compiled loops.
+
+Every result, and every view of it, has a place of its own that is kept from step to step, and one
+loop does the work of all operations between two matrix products.  At lower precision the loops
+read what products write, and write what products read, so that nothing is converted in between.
+
+Legend: see `synthfactory.generators.networks` and `features`; C columns of the critic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from synthfactory.generators.drawing import Deck
+from synthfactory.generators.features import TEMPERATURE, Features
+from synthfactory.generators.flat import Flat
+from synthfactory.generators.layout import Layout
+from synthfactory.generators.networks import EPSILON, LEAK, PENALTY, Critic, Residual
+from synthfactory.generators.precision import array_of
+
+
+class Gradient:
+    """A gradient of weights that is a product; at lower precision it has a place of its own."""
+
+    def __init__(self, target: Tensor, dtype: torch.dtype) -> None:
+        self._target = target
+        self._low = None if dtype == target.dtype else torch.empty_like(target, dtype=dtype)
+
+    def set(self, a: Tensor, b: Tensor) -> None:
+        """``a @ b``."""
+        torch.bmm(a, b, out=self._target if self._low is None else self._low)
+        if self._low is not None:
+            self._target.copy_(self._low)
+
+
+def _rows(whole: Tensor, start: int, stop: int | None = None) -> Tensor:
+    """Some rows of each member; of one member with strides that say that it is in one piece."""
+    return whole[0, start:stop].unsqueeze(0) if len(whole) == 1 else whole[:, start:stop]
+
+
+class FusedResidual(Residual):
+    """`Residual` in compiled loops, for batches of one size."""
+
+    _bound_rows = 0
+
+    def input(self, flat: Flat, n_rows: int) -> Tensor:
+        """See `Residual.input`."""
+        if self._bound_rows != n_rows:
+            self._bind(flat, n_rows)
+            self._bound_rows = n_rows
+        return self._buffer[:, self.n_hidden :]
+
+    def _bind(self, flat: Flat, n_rows: int) -> None:
+        n_members, dtype, make = flat.n_members, flat.dtype, flat.values.new_zeros
+        buffer = self._buffer = make(n_members, self.fan_in, n_rows, dtype=dtype)
+        d_hidden = self._d_hidden = make(n_members, self.n_hidden, n_rows, dtype=dtype)
+        self._low_out = make(n_members, self.n_out, n_rows, dtype=dtype)
+        self._out = self._low_out.float()
+        self._weight = flat.matrix["out.weight"]
+        self._to_hidden = self._weight[:, :, : self.n_hidden].transpose(1, 2)
+        self._turned = buffer.transpose(1, 2)
+        self._grad = Gradient(flat.grad["out.weight"], dtype)
+        self._units, self._d_units = array_of(buffer), array_of(d_hidden)
+        self._blocks = [
+            _Block(flat, place, start, buffer, d_hidden)
+            for place, start in enumerate(self._starts[:-1])
+        ]
+
+    def forward(self, flat: Flat) -> Tensor:
+        """See `Residual.forward`; the place of the result is used again."""
+        for block in self._blocks:
+            block.forward(self._units)
+        torch.bmm(self._weight, self._buffer, out=self._low_out)
+        return self._out if self._out is self._low_out else self._out.copy_(self._low_out)
+
+    def backward(self, flat: Flat, d_out_KOB: Tensor) -> None:
+        """See `Residual.backward`."""
+        low = self._out is not self._low_out
+        d_out = self._low_out.copy_(d_out_KOB) if low else d_out_KOB
+        self._grad.set(d_out, self._turned)
+        torch.bmm(self._to_hidden, d_out, out=self._d_hidden)
+        for block in reversed(self._blocks):
+            block.backward(self._d_units)
+
+
+class _Block:
+    """A block of `FusedResidual`, with the views of everything that its passes touch."""
+
+    def __init__(
+        self, flat: Flat, place: int, start: int, buffer: Tensor, d_hidden: Tensor
+    ) -> None:
+        name = f"layer.{place}"
+        self._weight = flat.matrix[f"{name}.weight"]
+        n_members, size, _ = self._weight.shape
+        n_rows, n_before = buffer.shape[2], d_hidden.shape[1] - start
+        self._inputs = _rows(buffer, start)
+        self._turned = self._inputs.transpose(1, 2)
+        self._grad = Gradient(flat.grad[f"{name}.weight"], flat.dtype)
+        self._sums = buffer.new_zeros(n_members, size, n_rows)
+        self._d_before = _rows(d_hidden, start) if n_before else None
+        self._to_before = self._weight[:, :, :n_before].transpose(1, 2)
+        self._start = start - size
+        self._norm = (
+            np.zeros((n_members, size, n_rows), np.float32),
+            np.zeros((n_members, size), np.float32),
+        )
+        self._affine = (
+            flat.value[f"{name}.gain"].numpy(),
+            flat.value[f"{name}.bias"].numpy(),
+        )
+        self._d_affine = (
+            flat.grad[f"{name}.gain"].numpy(),
+            flat.grad[f"{name}.bias"].numpy(),
+        )
+        self._array = array_of(self._sums)
+
+    def forward(self, units: Any) -> None:
+        """Write the units from what lies behind them."""
+        from synthfactory.generators._kernels import adversarial as kernels
+
+        torch.bmm(self._weight, self._inputs, out=self._sums)
+        kernels.normalise(
+            self._array, *self._affine, np.float32(EPSILON), self._start, *self._norm, units
+        )
+
+    def backward(self, d_units: Any) -> None:
+        """Write the gradients of the weights, and add to those of the units behind."""
+        from synthfactory.generators._kernels import adversarial as kernels
+
+        kernels.normalise_backward(
+            d_units, *self._affine, self._start, *self._norm, *self._d_affine, self._array
+        )
+        self._grad.set(self._sums, self._turned)
+        if self._d_before is not None:
+            self._d_before.baddbmm_(self._to_before, self._sums)
+
+
+class FusedCritic(Critic):
+    """`Critic` in compiled loops, for batches of one size."""
+
+    _x: Tensor | None = None
+
+    def input(self, flat: Flat, n_rows: int) -> Tensor:
+        """See `Critic.input`; what was written before is still there."""
+        if self._x is None or self._x.shape[4] * self.pac != n_rows:
+            self._bind(flat, super().input(flat, n_rows))
+        assert self._x is not None
+        return self._x
+
+    def _bind(self, flat: Flat, x_KFP3G: Tensor) -> None:
+        self._x = x_KFP3G
+        dtype, n_members, n_pacs = flat.dtype, flat.n_members, x_KFP3G.shape[4]
+        x = x_KFP3G.view(n_members, -1, 3 * n_pacs)
+        self._ends, self._fake = x[:, :, : 2 * n_pacs], x[:, :, n_pacs : 2 * n_pacs]
+        self._between, self._turned = x[:, :, 2 * n_pacs :], x.transpose(1, 2)
+        self._first = flat.matrix["layer.0.weight"]
+        self._back = self._first.transpose(1, 2)
+        n_own = self.n_features * self.pac
+        self._to_features = self._first[:, :, :n_own].transpose(1, 2)
+        self._slopes = x.new_zeros(n_members, x.shape[1], n_pacs)
+        self._d_features = x.new_zeros(n_members, n_own, n_pacs)
+        self._d_rows = self._d_features.view(n_members, self.n_features, -1)
+        self._for_learning = _Columns(self, flat, 3 * n_pacs, 2 * n_pacs)
+        self._for_guiding = _Columns(self, flat, n_pacs, 0)
+        shares = np.array([-1.0 / n_pacs, 1.0 / n_pacs, 1.0], np.float32)
+        self._directions_C = np.repeat(shares, n_pacs)
+        self._towards_G = np.full(n_pacs, -1.0 / n_pacs, np.float32)
+        self._nothing = np.zeros((n_members, 0), np.float32)
+        self._grads = [
+            Gradient(flat.grad[f"layer.{place}.weight"], dtype) for place in range(len(self.hidden))
+        ]
+        self._out_grad = flat.grad["out.weight"].numpy()
+        self._arrays = array_of(self._slopes), array_of(x)
+        self._losses = [flat.values.new_zeros(n_members) for _ in range(3)]
+        self._loss_arrays = [losses.numpy() for losses in self._losses]
+
+    def learn(
+        self, flat: Flat, x_KFP3G: Tensor, share_K1G: Tensor, masks: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """See `Critic.learn`."""
+        from synthfactory.generators._kernels import adversarial as kernels
+
+        columns, directions_C = self._for_learning, self._directions_C
+        differences, penalties, _ = self._loss_arrays
+        torch.bmm(self._first, self._ends, out=columns.sums[0])
+        columns.up(share_K1G[:, 0].numpy(), masks)
+        columns.judge(directions_C, 2 * x_KFP3G.shape[4], differences)
+        columns.down(directions_C)
+        torch.bmm(self._back, columns.slope, out=self._slopes)
+        slopes, x = self._arrays
+        kernels.pull(slopes, np.float32(PENALTY), x, penalties)
+        torch.bmm(self._first, self._between, out=columns.pulled[0])
+        columns.pull()
+        inputs = [self._turned, *columns.turned]
+        for grad, d_sums, turned in zip(self._grads, columns.d_sums, inputs, strict=True):
+            grad.set(d_sums, turned)
+        kernels.score_gradient(columns.last, directions_C, self._out_grad)
+        return self._losses[0], self._losses[1]
+
+    def guide(self, flat: Flat, x_KFP3G: Tensor, masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """See `Critic.guide`; the gradient is of the products' precision."""
+        columns = self._for_guiding
+        torch.bmm(self._first, self._fake, out=columns.sums[0])
+        columns.up(self._nothing, masks)
+        columns.judge(self._towards_G, x_KFP3G.shape[4], self._loss_arrays[2])
+        columns.down(self._towards_G)
+        torch.bmm(self._to_features, columns.d_sums[0], out=self._d_features)
+        return self._losses[2], self._d_rows
+
+
+class _Columns:
+    """What a critic's layers make of some columns, and the way back.
+
+    Parameters
+    ----------
+    n_columns, n_judged
+        C, and how many of them count for the gradient of the biases: the others are points
+        between, whose sums in the first layer are made of the others'.
+
+    Attributes
+    ----------
+    sums, d_sums
+        Of each layer; the first of ``sums`` is to be filled, without the points between.
+    slope
+        The points' part of the first of ``d_sums``.
+    pulled
+        Of each layer what it makes of the pulled slope; the first is to be filled.
+    turned
+        Of each layer but the last its units, **shape** (K, C, H).
+    last
+        The last layer's units.
+    """
+
+    def __init__(self, critic: Critic, flat: Flat, n_columns: int, n_judged: int) -> None:
+        n_members, make = flat.n_members, flat.values.new_zeros
+        n_given = n_judged or n_columns
+        n_between = n_columns - n_given
+        self._n_judged = n_judged
+
+        def places(n_columns: int, *, low: bool = True) -> list[Tensor]:
+            dtype = flat.dtype if low else torch.float32
+            return [make(n_members, size, n_columns, dtype=dtype) for size in critic.hidden]
+
+        self.sums = [places(n_given)[0], *places(n_columns)[1:]]
+        self.d_sums, self.pulled = places(n_columns), places(n_between)
+        self.slope = self.d_sums[0][:, :, n_given:]
+        # Scores are made in float32, no matrix product reads the last units.
+        units = [*places(n_columns)[:-1], places(n_columns, low=False)[-1]]
+        d_units = places(n_columns)[:-1]
+        self.turned = [part.transpose(1, 2) for part in units[:-1]]
+        hidden = range(1, len(critic.hidden))
+        self._weights = [flat.matrix[f"layer.{place}.weight"] for place in hidden]
+        self._backs = [weight.transpose(1, 2) for weight in self._weights]
+        self._inputs, self._d_units = units[:-1], d_units
+        self._pulled_inputs = [part[:, :, n_given:] for part in units[:-1]]
+        self._local = [part.numpy() for part in places(n_columns, low=False)]
+        self._units = [array_of(part) for part in units]
+        self.last = self._units[-1]
+        self._sum_arrays = [array_of(part) for part in self.sums]
+        self._d_sum_arrays = [array_of(part) for part in self.d_sums]
+        self._d_unit_arrays = [array_of(part) for part in d_units]
+        self._pulled_arrays = [array_of(part) for part in self.pulled]
+        names = [f"layer.{place}.bias" for place in range(len(critic.hidden))]
+        self._biases = [flat.value[name].numpy() for name in names]
+        self._d_biases = [flat.grad[name].numpy() for name in names]
+        self._out = flat.value["out.weight"].numpy(), flat.value["out.bias"].numpy()
+        self._no_share = np.zeros((n_members, 0), np.float32)
+        self._no_mask = np.zeros((n_members, 0, 0), np.float32)
+
+    def up(self, share_KG: Any, masks: Sequence[Tensor]) -> None:
+        """Write the units of each layer."""
+        from synthfactory.generators._kernels import adversarial as kernels
+
+        for place, sums in enumerate(self._sum_arrays):
+            if place:
+                torch.bmm(self._weights[place - 1], self._inputs[place - 1], out=self.sums[place])
+            kernels.activate(
+                sums,
+                self._biases[place],
+                self._no_share if place else share_KG,
+                masks[place].numpy() if masks else self._no_mask,
+                np.float32(LEAK),
+                self._local[place],
+                self._units[place],
+            )
+
+    def judge(self, d_scores_C: Any, n_judged: int, losses: Any) -> None:
+        """Sum over the first columns of their scores, times what each adds to the loss."""
+        from synthfactory.generators._kernels import adversarial as kernels
+
+        kernels.score(self.last, *self._out, d_scores_C, n_judged, losses)
+
+    def down(self, d_scores_C: Any) -> None:
+        """Write the gradients at the sums and at the biases."""
+        from synthfactory.generators._kernels import adversarial as kernels
+
+        after = self._n_judged, self._d_sum_arrays[-1], self._d_biases[-1]
+        kernels.score_backward(self._out[0], d_scores_C, self._local[-1], *after)
+        for place in reversed(range(len(self._d_units))):
+            torch.bmm(self._backs[place], self.d_sums[place + 1], out=self._d_units[place])
+            after = self._n_judged, self._d_sum_arrays[place], self._d_biases[place]
+            kernels.activate_backward(self._d_unit_arrays[place], self._local[place], *after)
+
+    def pull(self) -> None:
+        """Put what each layer makes of the pulled slope in the place of the points' units."""
+        from synthfactory.generators._kernels import adversarial as kernels
+
+        for place, pulled in enumerate(self._pulled_arrays):
+            if place:
+                inputs = self._pulled_inputs[place - 1]
+                torch.bmm(self._weights[place - 1], inputs, out=self.pulled[place])
+            kernels.replace_between(pulled, self._local[place], self._units[place])
+
+
+class FusedFeatures(Features):
+    """`Features` in compiled loops, without wide spans."""
+
+    def __init__(self, layout: Layout, device: torch.device) -> None:
+        super().__init__(layout, device)
+        self._starts, self._sizes = np.array(layout.starts), np.array(layout.sizes)
+        counts = np.array(layout.gaussians, np.int64).reshape(layout.n_members, -1)
+        own = np.array(layout.own_modes, np.int64).reshape(layout.n_members, -1)
+        self._counts = np.where(counts < own, counts, 0)
+        self._warmth = np.float32(1.0 / TEMPERATURE)
+        sizes = np.array(layout.level_sizes, np.int64)
+        firsts = (np.cumsum(sizes) - sizes, sizes, self._starts[layout.n_numeric :])
+        self._firsts_C, self._sizes_C, self._starts_C = (np.repeat(part, sizes) for part in firsts)
+        self._made: tuple[Any, Any, Any] | None = None
+        self._losses_K = torch.zeros(layout.n_members)
+
+    def of_known(
+        self,
+        deck: Deck,
+        picked_KB: Tensor,
+        pairs: tuple[Tensor, Tensor] | None,
+        inputs_KIB: Tensor,
+        x_KFP3G: Tensor,
+    ) -> None:
+        """See `Features.of_known`."""
+        from synthfactory.generators._kernels import adversarial as kernels
+
+        nothing = picked_KB[:, :0]
+        now, before = (part.numpy() for part in (pairs or (nothing, nothing)))
+        n_noise = inputs_KIB.shape[1] - self.n_conditions
+        kernels.write_known(
+            deck.codes_NS.numpy(),
+            deck.scalars_NM.numpy(),
+            picked_KB.numpy(),
+            self._starts,
+            now,
+            before,
+            self.layout.feature_width,
+            n_noise,
+            array_of(inputs_KIB),
+            array_of(x_KFP3G),
+        )
+
+    def of_fakes(self, logits_KWB: Tensor, uniform_KVB: Tensor, x_KFP3G: Tensor) -> None:
+        """See `Features.of_fakes`."""
+        from synthfactory.generators._kernels import adversarial as kernels
+
+        self._logits, n_numeric = logits_KWB.numpy(), self.layout.n_numeric
+        n_members, width, n_rows = logits_KWB.shape
+        if self._made is None or self._made[0].shape[2] != n_rows:
+            heights = (width - n_numeric, n_numeric, n_numeric)
+            codes, scalars, present = (
+                np.zeros((n_members, n, n_rows), np.float32) for n in heights
+            )
+            self._made = codes, scalars, present
+            self._d_logits = torch.zeros_like(logits_KWB)
+        codes, scalars, present = self._made
+        kernels.draw_rows(
+            self._logits,
+            uniform_KVB.numpy(),
+            self._starts,
+            self._sizes,
+            self._counts,
+            self._warmth,
+            codes,
+            scalars,
+            present,
+            array_of(x_KFP3G),
+        )
+
+    def backward(self, d_KJB: Tensor) -> Tensor:
+        """See `Features.backward`."""
+        from synthfactory.generators._kernels import adversarial as kernels
+
+        assert self._made is not None
+        spans = self._starts, self._sizes, self._counts, self._warmth
+        kernels.rows_backward(array_of(d_KJB), *spans, *self._made, self._d_logits.numpy())
+        return self._d_logits
+
+    def follow(self, logits_KWB: Tensor, pairs_KB: Tensor, d_KWB: Tensor) -> Tensor:
+        """See `Features.follow`."""
+        from synthfactory.generators._kernels import adversarial as kernels
+
+        kernels.follow(
+            logits_KWB.numpy(),
+            pairs_KB.numpy(),
+            self._starts_C,
+            self._sizes_C,
+            self._firsts_C,
+            d_KWB.numpy(),
+            self._losses_K.numpy(),
+        )
+        return self._losses_K
