@@ -14,7 +14,7 @@ from chromium import ARGUMENTS, CHROMIUM
 from people import HOSTILE, LENIENT, hostile_table, make_people
 
 # Scripts of another environment (make validators).
-collect_ignore = ["certification/outside"]
+collect_ignore = ["certification/outside", "webkit_window.py"]
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 VALIDATORS = SHARED.with_name("validators")
 

@@ -68,7 +68,7 @@ class FusedResidual(Residual):
         self._units, self._d_units = array_of(buffer), array_of(d_hidden)
         self._blocks = [
             _Block(flat, place, start, buffer, d_hidden)
-            for place, start in enumerate(self._starts[:-1])
+            for place, start in enumerate(self.starts[:-1])
         ]
 
     def forward(self, flat: Flat) -> Tensor:
