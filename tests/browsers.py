@@ -235,11 +235,11 @@ browser.browsingContext.allowJavascript = scripts;
 browser.style.maxWidth = browser.style.width = `${width}px`;
 browser.style.maxHeight = browser.style.height = `${height}px`;
 """
-# A page's own errors: those of Firefox's parts come from chrome: and resource: addresses.
+# A page's own errors; those of Firefox's parts, which work in the background, come from elsewhere.
 COMPLAINTS = """
 return Services.console.getMessageArray()
   .filter(message => message instanceof Ci.nsIScriptError)
-  .filter(error => !/^(chrome|resource|moz-extension|about):/.test(error.sourceName))
+  .filter(error => /^(file|blob|data):|^http:..127.0.0.1:/.test(error.sourceName))
   .map(error => error.errorMessage);
 """
 
