@@ -177,8 +177,8 @@ class Residual:
 class Looked:
     """`Residual.apply` for rows whose condition is one of C: what it adds to a layer is looked up.
 
-    Rows are rows here, so that to look up is to copy a row of a table; a third of CTGAN's
-    arithmetic on Adult is saved.
+    Rows are rows here, so that to look up is to copy a row of a table; more than a fifth of the
+    multiplications are saved on Adult.
 
     Parameters
     ----------
