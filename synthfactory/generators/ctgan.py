@@ -57,7 +57,7 @@ from synthfactory.seeds import torch_stream
 
 RECALIBRATION_BATCHES = 50
 RECALIBRATION_ROWS = 500
-MAX_LOOKED_UP = 2**14
+MAX_LOOKED_UP = 2**12
 AT_ONCE = 1_024
 
 
