@@ -279,15 +279,17 @@ def test_the_script_finds_the_same_fronts_as_the_server(
 def test_runs_are_compared_with_their_configuration_and_environment(
     browser: Any, made_site: Path
 ) -> None:
+    from playwright.sync_api import expect  # it waits without a script that the page forbids
+
     names = sorted(p.name for p in (made_site / "runs").iterdir() if "people" in p.name)[:3]
     with open_disk(browser, made_site, "compare", "#runs=" + ",".join(names)) as visit:
-        visit.page.wait_for_function("document.querySelectorAll('#chosen button').length === 3")
+        expect(visit.page.locator("#chosen button")).to_have_count(3)
         visit.page.wait_for_selector("#view td >> text=synthfactory.generators.Bootstrap")
         text = visit.page.locator("#view").inner_text()
         assert "generator._target_" in text
         assert "Environment: what differs" in text
         visit.page.locator("#chosen button").first.click()
-        visit.page.wait_for_function("document.querySelectorAll('#chosen button').length === 2")
+        expect(visit.page.locator("#chosen button")).to_have_count(2)
         assert names[0] not in visit.page.url
         assert visit.complaints == []
 
