@@ -322,14 +322,13 @@ class FusedFeatures(Features):
 
     def __init__(self, layout: Layout, device: torch.device) -> None:
         super().__init__(layout, device)
-        self._starts, self._sizes = np.array(layout.starts), np.array(layout.sizes)
+        self._starts, self._sizes = layout.bounds
         counts = np.array(layout.gaussians, np.int64).reshape(layout.n_members, -1)
         own = np.array(layout.own_modes, np.int64).reshape(layout.n_members, -1)
         self._counts = np.where(counts < own, counts, 0)
         self._warmth = np.float32(1.0 / TEMPERATURE)
-        sizes = np.array(layout.level_sizes, np.int64)
-        firsts = (np.cumsum(sizes) - sizes, sizes, self._starts[layout.n_numeric :])
-        self._firsts_C, self._sizes_C, self._starts_C = (np.repeat(part, sizes) for part in firsts)
+        # Where each level's column begins, how many there are, and its first level.
+        self._columns_C = [part.numpy() for part in self._columns[:3]]
         self._made: tuple[Any, Any, Any] | None = None
         self._losses_K = torch.zeros(layout.n_members)
 
@@ -400,12 +399,13 @@ class FusedFeatures(Features):
         """See `Features.follow`."""
         from synthfactory.generators._kernels import adversarial as kernels
 
+        starts_C, sizes_C, firsts_C = self._columns_C
         kernels.follow(
             logits_KWB.numpy(),
             pairs_KB.numpy(),
-            self._starts_C,
-            self._sizes_C,
-            self._firsts_C,
+            starts_C,
+            sizes_C,
+            firsts_C,
             d_KWB.numpy(),
             self._losses_K.numpy(),
         )
