@@ -1,4 +1,4 @@
-"""The parts of CTGAN's step on a processor: `networks` and `features` in compiled loops.
+"""The parts of CTGAN's step in compiled loops: `networks` and `features` between products.
 
 Every result, and every view of it, has a place of its own that is kept from step to step, and one
 loop does the work of all operations between two matrix products.  At lower precision the loops
@@ -16,12 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from synthfactory.generators.drawing import Deck
+from synthfactory.generators.drawing import Deck, Known
 from synthfactory.generators.features import TEMPERATURE, Features
 from synthfactory.generators.flat import Flat
+from synthfactory.generators.fusing import Loops, ProcessorLoops
 from synthfactory.generators.layout import Layout
 from synthfactory.generators.networks import EPSILON, LEAK, PENALTY, Critic, Residual
-from synthfactory.generators.precision import array_of
+
+array_of = ProcessorLoops().array_of
+
+
+# Whether a product of bfloat16 can be written as float32; on a GPU, from torch 2.8 on.
+SUMS_DIRECTLY = hasattr(torch.ops.aten.bmm, "dtype_out")
 
 
 class Gradient:
@@ -33,6 +39,9 @@ class Gradient:
 
     def set(self, a: Tensor, b: Tensor) -> None:
         """``a @ b``."""
+        if self._low is not None and a.is_cuda and SUMS_DIRECTLY:
+            torch.ops.aten.bmm.dtype_out(a, b, torch.float32, out=self._target)
+            return
         torch.bmm(a, b, out=self._target if self._low is None else self._low)
         if self._low is not None:
             self._target.copy_(self._low)
@@ -44,9 +53,19 @@ def _rows(whole: Tensor, start: int, stop: int | None = None) -> Tensor:
 
 
 class FusedResidual(Residual):
-    """`Residual` in compiled loops, for batches of one size."""
+    """`Residual` in compiled loops, for batches of one size.
+
+    Parameters
+    ----------
+    loops
+        The device's.
+    """
 
     _bound_rows = 0
+
+    def __init__(self, n_in: int, hidden: Sequence[int], n_out: int, loops: Loops) -> None:
+        super().__init__(n_in, hidden, n_out)
+        self._loops = loops
 
     def input(self, flat: Flat, n_rows: int) -> Tensor:
         """See `Residual.input`."""
@@ -65,9 +84,10 @@ class FusedResidual(Residual):
         self._to_hidden = self._weight[:, :, : self.n_hidden].transpose(1, 2)
         self._turned = buffer.transpose(1, 2)
         self._grad = Gradient(flat.grad["out.weight"], dtype)
+        array_of = self._loops.array_of
         self._units, self._d_units = array_of(buffer), array_of(d_hidden)
         self._blocks = [
-            _Block(flat, place, start, buffer, d_hidden)
+            _Block(flat, place, start, buffer, d_hidden, self._loops)
             for place, start in enumerate(self.starts[:-1])
         ]
 
@@ -80,7 +100,7 @@ class FusedResidual(Residual):
 
     def backward(self, flat: Flat, d_out_KOB: Tensor) -> None:
         """See `Residual.backward`."""
-        low = self._out is not self._low_out
+        low = d_out_KOB.dtype != self._low_out.dtype
         d_out = self._low_out.copy_(d_out_KOB) if low else d_out_KOB
         self._grad.set(d_out, self._turned)
         torch.bmm(self._to_hidden, d_out, out=self._d_hidden)
@@ -92,7 +112,13 @@ class _Block:
     """A block of `FusedResidual`, with the views of everything that its passes touch."""
 
     def __init__(
-        self, flat: Flat, place: int, start: int, buffer: Tensor, d_hidden: Tensor
+        self,
+        flat: Flat,
+        place: int,
+        start: int,
+        buffer: Tensor,
+        d_hidden: Tensor,
+        loops: Loops,
     ) -> None:
         name = f"layer.{place}"
         self._weight = flat.matrix[f"{name}.weight"]
@@ -105,34 +131,23 @@ class _Block:
         self._d_before = _rows(d_hidden, start) if n_before else None
         self._to_before = self._weight[:, :, :n_before].transpose(1, 2)
         self._start = start - size
-        self._norm = (
-            np.zeros((n_members, size, n_rows), np.float32),
-            np.zeros((n_members, size), np.float32),
-        )
-        self._affine = (
-            flat.value[f"{name}.gain"].numpy(),
-            flat.value[f"{name}.bias"].numpy(),
-        )
-        self._d_affine = (
-            flat.grad[f"{name}.gain"].numpy(),
-            flat.grad[f"{name}.bias"].numpy(),
-        )
+        make, array_of = flat.values.new_zeros, loops.array_of
+        self._norm = array_of(make(n_members, size, n_rows)), array_of(make(n_members, size))
+        self._affine = tuple(array_of(flat.value[f"{name}.{part}"]) for part in ("gain", "bias"))
+        self._d_affine = tuple(array_of(flat.grad[f"{name}.{part}"]) for part in ("gain", "bias"))
         self._array = array_of(self._sums)
+        self._loops = loops.adversarial
 
     def forward(self, units: Any) -> None:
         """Write the units from what lies behind them."""
-        from synthfactory.generators._kernels import adversarial as kernels
-
         torch.bmm(self._weight, self._inputs, out=self._sums)
-        kernels.normalise(
+        self._loops.normalise(
             self._array, *self._affine, np.float32(EPSILON), self._start, *self._norm, units
         )
 
     def backward(self, d_units: Any) -> None:
         """Write the gradients of the weights, and add to those of the units behind."""
-        from synthfactory.generators._kernels import adversarial as kernels
-
-        kernels.normalise_backward(
+        self._loops.normalise_backward(
             d_units, *self._affine, self._start, *self._norm, *self._d_affine, self._array
         )
         self._grad.set(self._sums, self._turned)
@@ -141,7 +156,7 @@ class _Block:
 
 
 class FusedCritic(Critic):
-    """`Critic` in compiled loops, for batches of one size."""
+    """`Critic` in a processor's compiled loops, for batches of one size."""
 
     _x: Tensor | None = None
 
@@ -318,7 +333,7 @@ class _Columns:
 
 
 class FusedFeatures(Features):
-    """`Features` in compiled loops, without wide spans."""
+    """`Features` in a processor's compiled loops, without wide spans."""
 
     def __init__(self, layout: Layout, device: torch.device) -> None:
         super().__init__(layout, device)
@@ -335,21 +350,22 @@ class FusedFeatures(Features):
     def of_known(
         self,
         deck: Deck,
-        picked_KB: Tensor,
-        pairs: tuple[Tensor, Tensor] | None,
+        known: Known,
         inputs_KIB: Tensor,
         x_KFP3G: Tensor,
     ) -> None:
         """See `Features.of_known`."""
         from synthfactory.generators._kernels import adversarial as kernels
 
-        nothing = picked_KB[:, :0]
-        now, before = (part.numpy() for part in (pairs or (nothing, nothing)))
+        nothing = known.picked[:, :0]
+        now, before = (
+            (nothing if part is None else part).numpy() for part in (known.pairs, known.before)
+        )
         n_noise = inputs_KIB.shape[1] - self.n_conditions
         kernels.write_known(
             deck.codes_NS.numpy(),
             deck.scalars_NM.numpy(),
-            picked_KB.numpy(),
+            known.picked.numpy(),
             self._starts,
             now,
             before,

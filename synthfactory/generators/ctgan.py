@@ -36,20 +36,22 @@ from torch import Tensor
 
 from synthfactory.errors import OrderError
 from synthfactory.generators.adversarial import FusedCritic, FusedFeatures, FusedResidual
+from synthfactory.generators.adversarial_gpu import GpuCritic, GpuFeatures
 from synthfactory.generators.base import (
     expect_number,
     expect_widths,
 )
 from synthfactory.generators.calibration import calibrate
-from synthfactory.generators.drawing import Conditions, Deck
+from synthfactory.generators.drawing import Conditions, Deck, Known, Picks
 from synthfactory.generators.features import Features, Heads
-from synthfactory.generators.flat import Adam, Flat
+from synthfactory.generators.flat import Adam, Average, Flat
+from synthfactory.generators.fusing import GpuLoops, Loops, loops_of
 from synthfactory.generators.layout import Layout
 from synthfactory.generators.networks import Critic, Looked, Residual, Shapes
 from synthfactory.generators.neural import NeuralGenerator, NeuralTrainer
 from synthfactory.generators.noise import Noise, Reader, block_of, normal
 from synthfactory.generators.peers import ALONE, Peers
-from synthfactory.generators.precision import fuses, matrix_dtype
+from synthfactory.generators.precision import matrix_dtype
 from synthfactory.generators.representation import Representation, Rows
 from synthfactory.generators.sampling import NeuralModel, Wanted
 from synthfactory.generators.training import part_of
@@ -130,10 +132,25 @@ class CTGAN(NeuralGenerator):
 
 
 def _generator(
-    spec: CTGAN, layout: Layout, n_conditions: int, sort: type[Residual] = Residual
+    spec: CTGAN, layout: Layout, n_conditions: int, loops: Loops | None = None
 ) -> Residual:
-    n_in = spec.embedding_dim + n_conditions
-    return sort(n_in, spec.generator_dims, layout.feature_width)
+    widths = spec.embedding_dim + n_conditions, spec.generator_dims, layout.feature_width
+    return Residual(*widths) if loops is None else FusedResidual(*widths, loops)
+
+
+def _critic(spec: CTGAN, layout: Layout, n_conditions: int, loops: Loops | None) -> Critic:
+    widths = layout.feature_width, n_conditions, spec.pac, spec.discriminator_dims
+    if isinstance(loops, GpuLoops):
+        return GpuCritic(*widths, spec.dropout, loops)
+    return (Critic if loops is None else FusedCritic)(*widths, spec.dropout)
+
+
+def _features(spec: CTGAN, layout: Layout, device: torch.device, loops: Loops | None) -> Features:
+    if loops is None or layout.wide:
+        return Features(layout, device)
+    if isinstance(loops, GpuLoops):
+        return GpuFeatures(layout, device, matrix_dtype(spec.precision), loops)
+    return FusedFeatures(layout, device)
 
 
 class CTGANTrainer(NeuralTrainer):
@@ -153,20 +170,11 @@ class CTGANTrainer(NeuralTrainer):
     ) -> None:
         self._spec, self._layout, self._deck = spec, layout, deck
         self._representations, self._seeds, self._peers = representations, seeds, peers
-        fused = fuses(torch.empty(0, device=device))
-        features, residual, critic = (
-            (FusedFeatures, FusedResidual, FusedCritic) if fused else (Features, Residual, Critic)
-        )
-        self._features = (Features if layout.wide else features)(layout, device)
+        loops = loops_of(device, spec.batch_size)
+        self._features = _features(spec, layout, device, loops)
         self._heads = Heads(layout, device)
-        self._generator = _generator(spec, layout, self._features.n_conditions, residual)
-        self._critic = critic(
-            layout.feature_width,
-            self._features.n_conditions,
-            spec.pac,
-            spec.discriminator_dims,
-            spec.dropout,
-        )
+        self._generator = _generator(spec, layout, self._features.n_conditions, loops)
+        self._critic = _critic(spec, layout, self._features.n_conditions, loops)
         self._conditions = Conditions(representations, deck, device) if layout.n_levels else None
         n_members, dtype = layout.n_members, matrix_dtype(spec.precision)
         self.generator = Flat(
@@ -176,16 +184,30 @@ class CTGANTrainer(NeuralTrainer):
         self._initialise()
         self._average = self.generator.values.clone()
         self._done = torch.zeros((), device=device)
+        moving = Average(self._average, self._done, spec.average_decay)
         self._generator_adam = Adam(
             self.generator,
             lr=spec.generator_lr,
             betas=(0.5, 0.9),
             weight_decay=spec.generator_decay,
+            average=moving if spec.average_decay > 0 else None,
+            loops=loops,
         )
-        self._critic_adam = Adam(self.critic, lr=spec.discriminator_lr, betas=(0.5, 0.9))
+        self._critic_adam = Adam(
+            self.critic, lr=spec.discriminator_lr, betas=(0.5, 0.9), loops=loops
+        )
         self.losses = torch.zeros(len(self.loss_names), n_members, device=device)
         self._noise = self._make_noise(device)
         self.block = self._noise.block
+        self._picks = Picks(
+            self._conditions,
+            deck,
+            n_rows=spec.batch_size,
+            pac=spec.pac,
+            turns=spec.discriminator_steps,
+            n_drawn=self._n_drawn,
+            block=self.block,
+        )
 
     def _initialise(self) -> None:
         for member, seed in enumerate(self._seeds):
@@ -199,11 +221,16 @@ class CTGANTrainer(NeuralTrainer):
         self.generator.refresh()
         self.critic.refresh()
 
+    @property
+    def _n_drawn(self) -> int:
+        """Uniform numbers of one draw: of conditions and rows, fake rows, and points between."""
+        n_rows, n_codes = self._spec.batch_size, self._layout.width - self._layout.n_numeric
+        return 3 * n_rows + n_codes * n_rows + n_rows // self._spec.pac
+
     def _make_noise(self, device: torch.device) -> Noise:
         spec, layout = self._spec, self._layout
         n_rows, n_pacs = spec.batch_size, spec.batch_size // spec.pac
-        n_steps = spec.discriminator_steps
-        n_drawn = 3 * n_rows + (layout.width - layout.n_numeric) * n_rows + n_pacs
+        n_steps, n_drawn = spec.discriminator_steps, self._n_drawn
         n_normal, n_uniform = n_steps * spec.embedding_dim * n_rows, n_steps * n_drawn
         n_masked = (3 * n_steps + 1) * self._critic.n_masked * n_pacs
         places = None
@@ -236,48 +263,39 @@ class CTGANTrainer(NeuralTrainer):
         return torch.cat(order)
 
     def prepare(self, step: int) -> None:
-        """Draw the chance of the next block."""
+        """Draw the chance of the next block, and look up its rows."""
         self._noise.fill()
+        self._picks.prepare(self._noise.uniform)
 
     def step(self, slot: int) -> None:
         """Critic steps, then a generator step on the last fake rows."""
         chance = self._noise.reader(slot)
-        for _ in range(self._spec.discriminator_steps):
-            pairs_KB, logits_KWB, x_KFP3G = self._draw(chance)
+        for turn in range(self._spec.discriminator_steps):
+            known = self._picks.of_step(slot, turn)
+            logits_KWB, x_KFP3G = self._draw(chance, known)
             critic = self._critic_step(chance, x_KFP3G)
-        adversary = self._generator_step(chance, pairs_KB, logits_KWB, x_KFP3G)
-        self.losses += torch.stack([*critic, *adversary])
-        if self._spec.average_decay > 0:
-            self._done += 1.0
-            # Early iterates weigh less, so that the start is forgotten.
-            keep = torch.clamp_max(
-                (1.0 + self._done) / (10.0 + self._done), self._spec.average_decay
-            )
-            self._average.lerp_(self.generator.values, 1.0 - keep)
+        adversary, missed = self._generator_step(chance, known.pairs, logits_KWB, x_KFP3G)
+        if isinstance(self._critic, GpuCritic):
+            self._critic.add_losses(missed, self.losses)
+        else:
+            condition_K = torch.zeros_like(self.losses[0]) if missed is None else missed
+            self.losses += torch.stack([*critic, adversary, condition_K])
 
-    def _draw(self, chance: Reader) -> tuple[Tensor | None, Tensor, Tensor]:
-        """Conditions, the logits that the generator makes of them, and the critic's input."""
+    def _draw(self, chance: Reader, known: Known) -> tuple[Tensor, Tensor]:
+        """The logits that the generator makes, and the critic's input."""
         spec, layout = self._spec, self._layout
-        n_rows, n_pacs = spec.batch_size, spec.batch_size // spec.pac
-        which_KB, rows_K2B = chance.uniform(n_rows), chance.uniform(2, n_rows)
+        n_rows = spec.batch_size
+        # `Picks` has read these.
+        chance.uniform(3, n_rows)
         x_KFP3G = self._critic.input(self.critic, n_rows)
         inputs_KIB = self._generator.input(self.generator, n_rows)
         inputs_KIB[:, : spec.embedding_dim] = chance.normal(spec.embedding_dim, n_rows)
-        pairs_KB = pairs = None
-        if self._conditions is None:
-            picked_KB = self._deck.uniformly(rows_K2B)
-        else:
-            pairs_KB = self._conditions.draw(which_KB)
-            # Real rows meet the conditions of the pac before, see `Critic.input`.
-            before_KB = pairs_KB.view(-1, spec.pac, n_pacs).roll(1, 2).view_as(pairs_KB)
-            picked_KB = self._conditions.rows_with(before_KB, rows_K2B)
-            pairs = pairs_KB, before_KB
-        self._features.of_known(self._deck, picked_KB, pairs, inputs_KIB, x_KFP3G)
+        self._features.of_known(self._deck, known, inputs_KIB, x_KFP3G)
         out_KOB = self._generator.forward(self.generator)
         logits_KWB = self._heads.forward(self.generator, out_KOB)
         gumbel_KVB = chance.uniform(layout.width - layout.n_numeric, n_rows)
         self._features.of_fakes(logits_KWB, gumbel_KVB, x_KFP3G)
-        return pairs_KB, logits_KWB, x_KFP3G
+        return logits_KWB, x_KFP3G
 
     def _critic_step(self, chance: Reader, x_KFP3G: Tensor) -> tuple[Tensor, Tensor]:
         n_pacs = x_KFP3G.shape[4]
@@ -290,18 +308,22 @@ class CTGANTrainer(NeuralTrainer):
 
     def _generator_step(
         self, chance: Reader, pairs_KB: Tensor | None, logits_KWB: Tensor, x_KFP3G: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
+        """Losses, and the conditions' cross-entropy: its mean, or that of each row."""
         masks = self._masks(chance, x_KFP3G.shape[4])
-        adversary_K, d_KJB = self._critic.guide(self.critic, x_KFP3G, masks)
-        d_KWB = self._features.backward(d_KJB)
-        condition_K = torch.zeros_like(adversary_K)
-        if pairs_KB is not None:
-            condition_K = self._features.follow(logits_KWB, pairs_KB, d_KWB)
+        adversary, d_KJB = self._critic.guide(self.critic, x_KFP3G, masks)
+        missed: Tensor | None = None
+        if isinstance(self._features, GpuFeatures):
+            d_KWB, missed = self._features.backward_following(d_KJB, logits_KWB, pairs_KB)
+        else:
+            d_KWB = self._features.backward(d_KJB)
+            if pairs_KB is not None:
+                missed = self._features.follow(logits_KWB, pairs_KB, d_KWB)
         d_KOB = self._heads.backward(self.generator, d_KWB)
         self._generator.backward(self.generator, d_KOB)
         self._peers.average(self.generator.grads)
         self._generator_adam.step()
-        return adversary_K, condition_K
+        return adversary, missed
 
     def _masks(self, chance: Reader, n_pacs: int) -> list[Tensor]:
         if not self._spec.dropout:

@@ -179,6 +179,128 @@ class Batches:
         return order.view(steps, self._n_rows)[place:]
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known of CTGAN's steps before their networks: conditions and real rows.
+
+    Of a block of T steps, or without T of one of them.
+
+    Parameters
+    ----------
+    picked
+        **Shape** (T, K, B): the numbers of the real rows.
+    pairs, before
+        **Shape** (T, K, B): the conditions of the fake rows and of the real ones, as levels of all
+        levels; None without discrete columns.
+    codes, scalars
+        **Shape** (T, K, S, B) and (T, K, M, B): what stands in the real rows, where it was looked
+        up ahead.
+    """
+
+    picked: Tensor
+    pairs: Tensor | None
+    before: Tensor | None
+    codes: Tensor | None
+    scalars: Tensor | None
+
+    @property
+    def _parts(self) -> tuple[Tensor | None, ...]:
+        return self.picked, self.pairs, self.before, self.codes, self.scalars
+
+    def of_step(self, slot: int) -> Known:
+        """That of one step of a block."""
+        picked, *others = (None if part is None else part[slot] for part in self._parts)
+        assert picked is not None
+        return Known(picked, *others)
+
+    def rows(self, deck: Deck) -> tuple[Tensor, Tensor]:
+        """Codes and scalars of the real rows of one step."""
+        if self.codes is None or self.scalars is None:
+            codes, scalars = deck.take(self.picked)
+            return codes, scalars.contiguous()
+        return self.codes, self.scalars
+
+    def overwrite(self, other: Known) -> None:
+        """Take what another block knows, in place."""
+        for mine, new in zip(self._parts, other._parts, strict=True):
+            if mine is not None and new is not None:
+                mine.copy_(new)
+
+
+class Picks:
+    """Draws the conditions and the real rows of all steps of a block at once.
+
+    Parameters
+    ----------
+    conditions, deck
+        What is drawn from; no conditions without discrete columns.
+    n_rows, pac
+        B, and rows of a pac: real rows meet the conditions of the pac before, see `Critic.input`.
+    turns, n_drawn
+        How often a step draws, and how many uniform numbers each time; 3 B are read here.
+    block
+        Steps; when there are several, they find everything in the same places in every block.
+    """
+
+    def __init__(
+        self,
+        conditions: Conditions | None,
+        deck: Deck,
+        *,
+        n_rows: int,
+        pac: int,
+        turns: int,
+        n_drawn: int,
+        block: int,
+    ) -> None:
+        self._conditions, self._deck, self._n_rows, self._pac = conditions, deck, n_rows, pac
+        self._firsts = [turn * n_drawn for turn in range(turns)]
+        self._block = block
+        self._blocks: list[Known] = []
+        self._steps: list[list[Known]] = []
+
+    def prepare(self, uniform: Tensor) -> None:
+        """Draw the next block by its uniform numbers, **shape** (block, K, turns * n_drawn)."""
+        made = [self._draw(uniform, first) for first in self._firsts]
+        if self._blocks and self._block > 1:
+            for old, new in zip(self._blocks, made, strict=True):
+                old.overwrite(new)
+            return
+        self._blocks = made
+        self._steps = [[known.of_step(slot) for slot in range(self._block)] for known in made]
+
+    def of_step(self, slot: int, turn: int) -> Known:
+        """What a turn of a step of this block knows."""
+        return self._steps[turn][slot]
+
+    def _draw(self, uniform: Tensor, first: int) -> Known:
+        n_rows, n_members = self._n_rows, uniform.shape[1]
+        mine = uniform[:, :, first : first + 3 * n_rows].unflatten(2, (3, n_rows))
+        # Members first: each draws from tables of its own.
+        which_KN = mine[:, :, 0].transpose(0, 1).reshape(n_members, -1)
+        rows_K2N = mine[:, :, 1:].permute(1, 2, 0, 3).reshape(n_members, 2, -1)
+        pairs_KN = before_KN = None
+        if self._conditions is None:
+            picked_KN = self._deck.uniformly(rows_K2N)
+        else:
+            pairs_KN = self._conditions.draw(which_KN)
+            pacs = pairs_KN.view(n_members, -1, self._pac, n_rows // self._pac)
+            before_KN = pacs.roll(1, 3).view_as(pairs_KN)
+            picked_KN = self._conditions.rows_with(before_KN, rows_K2N)
+        picked, pairs, before = (
+            None if part is None else part.view(n_members, -1, n_rows).transpose(0, 1).contiguous()
+            for part in (picked_KN, pairs_KN, before_KN)
+        )
+        assert picked is not None
+        codes = scalars = None
+        if self._block > 1:
+            codes, scalars = (
+                part.unflatten(0, (-1, n_members)).contiguous()
+                for part in self._deck.take(picked.flatten(0, 1))
+            )
+        return Known(picked, pairs, before, codes, scalars)
+
+
 class Conditions:
     """Draws a discrete column uniformly, a level of it by log frequency, and a row that has it.
 

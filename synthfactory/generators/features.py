@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from synthfactory.generators.drawing import Batch, Deck
+from synthfactory.generators.drawing import Batch, Deck, Known
 from synthfactory.generators.flat import Flat
 from synthfactory.generators.layout import EMBEDDING, Layout
 from synthfactory.generators.networks import Shapes, fill_uniform
@@ -89,8 +89,7 @@ class Features:
     def of_known(
         self,
         deck: Deck,
-        picked_KB: Tensor,
-        pairs: tuple[Tensor, Tensor] | None,
+        known: Known,
         inputs_KIB: Tensor,
         x_KFP3G: Tensor,
     ) -> None:
@@ -98,10 +97,8 @@ class Features:
 
         Parameters
         ----------
-        deck, picked_KB
-            The real rows are these.
-        pairs
-            The conditions of the fake rows and of the real ones, as levels of all levels.
+        deck, known
+            Real rows, and conditions.
         inputs_KIB
             The generator's input: conditions behind noise.
         x_KFP3G
@@ -109,12 +106,11 @@ class Features:
         """
         n_features = self.layout.feature_width
         x_KFP3G.zero_()
-        if pairs is not None:
-            fake, real = pairs
-            self.of_conditions(fake, inputs_KIB[:, -self.n_conditions :].zero_())
-            for sort, levels in enumerate((real, fake)):
+        if known.pairs is not None and known.before is not None:
+            self.of_conditions(known.pairs, inputs_KIB[:, -self.n_conditions :].zero_())
+            for sort, levels in enumerate((known.before, known.pairs)):
                 self.of_conditions(levels, x_KFP3G[:, n_features:, :, sort])
-        self.of_rows(*deck.take(picked_KB), x_KFP3G[:, :n_features, :, 0])
+        self.of_rows(*known.rows(deck), x_KFP3G[:, :n_features, :, 0])
 
     def of_fakes(self, logits_KWB: Tensor, uniform_KVB: Tensor, x_KFP3G: Tensor) -> None:
         """`of_logits` into the critic's input."""
@@ -323,7 +319,7 @@ class Heads:
 
     def backward(self, flat: Flat, d_KWB: Tensor) -> Tensor:
         """Write the gradients of the weights; returns the output's, **shape** (K, O, B)."""
-        torch.sum(d_KWB, dim=2, out=flat.grad["head.bias"])
+        torch.sum(d_KWB, dim=2, dtype=torch.float32, out=flat.grad["head.bias"])
         if not self.layout.wide:
             return d_KWB
         narrow = self.layout.narrow_width

@@ -7,13 +7,16 @@ back to and a reduction over processes are then one operation each, on a process
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
+from synthfactory.generators.fusing import GpuLoops, Loops
+
 ALIGNMENT = 16
+EPSILON = 1e-8
 
 
 class Flat:
@@ -36,6 +39,8 @@ class Flat:
         Views by name, **shape** (K, \\*shape).
     dtype
         What `matrix` is in.
+    low
+        All weights in that, when it is not float32.
     """
 
     def __init__(
@@ -58,8 +63,8 @@ class Flat:
         self.grads = torch.zeros(total, device=device)
         self.value = self.views(self.values)
         self.grad = self.views(self.grads)
-        self._low = None if dtype == torch.float32 else self.values.to(dtype)
-        self.matrix = self.value if self._low is None else self.views(self._low)
+        self.low = None if dtype == torch.float32 else self.values.to(dtype)
+        self.matrix = self.value if self.low is None else self.views(self.low)
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """Another tensor of the same length, by name."""
@@ -70,13 +75,36 @@ class Flat:
 
     def refresh(self) -> None:
         """Bring the copy of lower precision up to date, where there is one."""
-        if self._low is not None:
-            self._low.copy_(self.values)
+        if self.low is not None:
+            self.low.copy_(self.values)
 
     def member(self, place: int, flat: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
         """Names and tensors of one member; of ``flat`` instead of the values when given."""
         views = self.value if flat is None else self.views(flat)
         return ((name, view[place]) for name, view in views.items())
+
+
+class Average:
+    """A moving average of all weights, which forgets the start: early iterates weigh less.
+
+    Parameters
+    ----------
+    values
+        The average itself, **shape** (n,).
+    done
+        The number of steps that are in it, on the device.
+    most
+        The most that it keeps of itself in a step.
+    """
+
+    def __init__(self, values: Tensor, done: Tensor, most: float) -> None:
+        self.values, self.done, self.most = values, done, most
+
+    def follow(self, values: Tensor) -> None:
+        """One step towards these weights."""
+        self.done += 1.0
+        keep = torch.clamp_max((1.0 + self.done) / (10.0 + self.done), self.most)
+        self.values.lerp_(values, 1.0 - keep)
 
 
 class Adam:
@@ -88,11 +116,24 @@ class Adam:
         The weights and their gradients.
     lr, betas, weight_decay
         As in the paper; the decay is added to the gradient.
+    average
+        Follows the weights.
+    loops
+        The device's.
     """
 
     def __init__(
-        self, flat: Flat, *, lr: float, betas: tuple[float, float], weight_decay: float = 0.0
+        self,
+        flat: Flat,
+        *,
+        lr: float,
+        betas: tuple[float, float],
+        weight_decay: float = 0.0,
+        average: Average | None = None,
+        loops: Loops | None = None,
     ) -> None:
+        self._average = average
+        self._update = loops.adversarial.update if isinstance(loops, GpuLoops) else None
         self._flat = flat
         self._lr, self._betas, self._weight_decay = lr, betas, weight_decay
         device = flat.values.device
@@ -101,7 +142,10 @@ class Adam:
         self._steps = torch.zeros((), device=device)
 
     def step(self) -> None:
-        """One update; the copy of lower precision follows."""
+        """One update; the average and the copy of lower precision follow."""
+        if self._update is not None:
+            self._step_at_once(self._update)
+            return
         adam(
             [self._flat.values],
             [self._flat.grads],
@@ -116,10 +160,31 @@ class Adam:
             beta2=self._betas[1],
             lr=self._lr,
             weight_decay=self._weight_decay,
-            eps=1e-8,
+            eps=EPSILON,
             maximize=False,
         )
         self._flat.refresh()
+        if self._average is not None:
+            self._average.follow(self._flat.values)
+
+    def _step_at_once(self, update: Callable[..., None]) -> None:
+        flat, average = self._flat, self._average
+        self._steps += 1.0
+        if average is not None:
+            average.done += 1.0
+        update(
+            flat.values,
+            flat.grads,
+            self._means,
+            self._squares,
+            flat.low,
+            self._steps,
+            lr=self._lr,
+            betas=self._betas,
+            decay=self._weight_decay,
+            epsilon=EPSILON,
+            average=None if average is None else (average.values, average.done, average.most),
+        )
 
     def slow_down(self, factor: float) -> None:
         """Multiply the learning rate."""

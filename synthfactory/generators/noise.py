@@ -226,6 +226,11 @@ class Noise:
                 else:
                     self._numbers[sort] = drawn.view(self.block, 1, count)
 
+    @property
+    def uniform(self) -> Tensor:
+        """**Shape** (block, K, n_uniform): the block's uniform numbers."""
+        return self._numbers["uniform"]
+
     def reader(self, slot: int) -> Reader:
         """Reads one step's numbers from the start."""
         return Reader({sort: numbers[slot] for sort, numbers in self._numbers.items()})

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,13 +45,8 @@ def matrix_dtype(precision: str) -> torch.dtype:
 
 
 def fuses(tensor: Tensor) -> bool:
-    """Whether the compiled loops between matrix products (`_kernels`) serve tensors like this."""
+    """Whether a processor's compiled loops (`_kernels`) serve tensors like this."""
     return tensor.device.type == "cpu" and tensor.dtype == torch.float32
-
-
-def array_of(tensor: Tensor) -> Any:
-    """The numbers of a tensor as the compiled loops take them: bfloat16 as its bits."""
-    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 @contextlib.contextmanager
