@@ -19,7 +19,7 @@ from torch import Tensor
 from synthfactory.generators.drawing import Deck, Known
 from synthfactory.generators.features import TEMPERATURE, Features
 from synthfactory.generators.flat import Flat
-from synthfactory.generators.fusing import Loops, ProcessorLoops
+from synthfactory.generators.fusing import Aside, Loops, ProcessorLoops
 from synthfactory.generators.layout import Layout
 from synthfactory.generators.networks import EPSILON, LEAK, PENALTY, Critic, Residual
 
@@ -86,6 +86,7 @@ class FusedResidual(Residual):
         self._grad = Gradient(flat.grad["out.weight"], dtype)
         array_of = self._loops.array_of
         self._units, self._d_units = array_of(buffer), array_of(d_hidden)
+        self._aside = Aside(buffer.device)
         self._blocks = [
             _Block(flat, place, start, buffer, d_hidden, self._loops)
             for place, start in enumerate(self.starts[:-1])
@@ -102,10 +103,13 @@ class FusedResidual(Residual):
         """See `Residual.backward`."""
         low = d_out_KOB.dtype != self._low_out.dtype
         d_out = self._low_out.copy_(d_out_KOB) if low else d_out_KOB
-        self._grad.set(d_out, self._turned)
+        # Nobody waits for a weight's gradient until all are there.
+        with self._aside:
+            self._grad.set(d_out, self._turned)
         torch.bmm(self._to_hidden, d_out, out=self._d_hidden)
         for block in reversed(self._blocks):
-            block.backward(self._d_units)
+            block.backward(self._d_units, self._aside)
+        self._aside.join()
 
 
 class _Block:
@@ -145,12 +149,13 @@ class _Block:
             self._array, *self._affine, np.float32(EPSILON), self._start, *self._norm, units
         )
 
-    def backward(self, d_units: Any) -> None:
+    def backward(self, d_units: Any, aside: Aside) -> None:
         """Write the gradients of the weights, and add to those of the units behind."""
         self._loops.normalise_backward(
             d_units, *self._affine, self._start, *self._norm, *self._d_affine, self._array
         )
-        self._grad.set(self._sums, self._turned)
+        with aside:
+            self._grad.set(self._sums, self._turned)
         if self._d_before is not None:
             self._d_before.baddbmm_(self._to_before, self._sums)
 

@@ -20,7 +20,7 @@ from synthfactory.generators.adversarial import Gradient
 from synthfactory.generators.drawing import Deck, Known
 from synthfactory.generators.features import TEMPERATURE, Features
 from synthfactory.generators.flat import Flat
-from synthfactory.generators.fusing import Loops
+from synthfactory.generators.fusing import Aside, Loops
 from synthfactory.generators.layout import Layout
 from synthfactory.generators.networks import LEAK, PENALTY, Critic
 
@@ -78,6 +78,7 @@ class GpuCritic(Critic):
             Gradient(flat.grad[f"layer.{place}.weight"], flat.dtype)
             for place in range(len(self.hidden))
         ]
+        self._aside = Aside(x.device)
         self._out_grad, self._out_bias = flat.grad["out.weight"], flat.value["out.bias"]
 
     def learn(
@@ -90,11 +91,15 @@ class GpuCritic(Critic):
         columns.down()
         torch.bmm(self._back, columns.slope, out=self._slopes)
         self._loops.pull(self._slopes, PENALTY, self._flat_x, self._penalties, self._partial)
+        with self._aside:
+            self._grads[0].set(columns.d_sums[0], self._turned)
         torch.bmm(self._first, self._between, out=columns.pulled[0])
         columns.pull(self._out_grad)
-        inputs = [self._turned, *columns.turned]
-        for grad, d_sums, turned in zip(self._grads, columns.d_sums, inputs, strict=True):
+        for grad, d_sums, turned in zip(
+            self._grads[1:], columns.d_sums[1:], columns.turned, strict=True
+        ):
             grad.set(d_sums, turned)
+        self._aside.join()
         return columns.scored, self._penalties
 
     def guide(self, flat: Flat, x_KFP3G: Tensor, masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -107,14 +112,17 @@ class GpuCritic(Critic):
         torch.bmm(self._to_features, columns.d_sums[0], out=self._d_features)
         return columns.scored, self._d_rows
 
-    def add_losses(self, missed_KB: Tensor | None, losses_4K: Tensor) -> None:
-        """Add the last step's losses; ``missed_KB`` is each row's cross-entropy, if any."""
+    def add_losses(self, missed: Tensor | None, losses_4K: Tensor) -> None:
+        """Add the last step's losses; ``missed`` is each row's cross-entropy, **shape** (K, B), or
+        its mean, (K,), if any."""
+        if missed is not None:
+            missed = missed.view(len(missed), -1)
         self._loops.add_losses(
             self._for_learning.scored,
             self._penalties,
             self._for_guiding.scored,
             self._out_bias,
-            missed_KB,
+            missed,
             PENALTY,
             losses_4K,
         )

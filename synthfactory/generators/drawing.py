@@ -260,7 +260,7 @@ class Picks:
         self._steps: list[list[Known]] = []
 
     def prepare(self, uniform: Tensor) -> None:
-        """Draw the next block by its uniform numbers, **shape** (block, K, turns * n_drawn)."""
+        """Draw the next block by its uniform numbers, **shape** (K, block, turns * n_drawn)."""
         made = [self._draw(uniform, first) for first in self._firsts]
         if self._blocks and self._block > 1:
             for old, new in zip(self._blocks, made, strict=True):
@@ -274,11 +274,10 @@ class Picks:
         return self._steps[turn][slot]
 
     def _draw(self, uniform: Tensor, first: int) -> Known:
-        n_rows, n_members = self._n_rows, uniform.shape[1]
+        n_rows, n_members = self._n_rows, len(uniform)
         mine = uniform[:, :, first : first + 3 * n_rows].unflatten(2, (3, n_rows))
-        # Members first: each draws from tables of its own.
-        which_KN = mine[:, :, 0].transpose(0, 1).reshape(n_members, -1)
-        rows_K2N = mine[:, :, 1:].permute(1, 2, 0, 3).reshape(n_members, 2, -1)
+        which_KN = mine[:, :, 0].reshape(n_members, -1)
+        rows_K2N = mine[:, :, 1:].transpose(1, 2).reshape(n_members, 2, -1)
         pairs_KN = before_KN = None
         if self._conditions is None:
             picked_KN = self._deck.uniformly(rows_K2N)

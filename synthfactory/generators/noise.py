@@ -143,7 +143,16 @@ class DeviceStream:
 
     def keep(self, count: int, drop: float) -> Tensor:
         """0 with chance ``drop``, else 1 / (1 - drop)."""
-        return (self.uniform(count) >= drop) * (1.0 / (1.0 - drop))
+        return self.uniform(count).ge_(drop).mul_(1.0 / (1.0 - drop))
+
+    def fill(self, place: Tensor, sort: str, drop: float) -> None:
+        """The same numbers in place: "normal", "uniform", or a "mask" for ``drop``."""
+        if sort == "normal":
+            place.normal_(generator=self._stream)
+            return
+        place.uniform_(generator=self._stream)
+        if sort == "mask":
+            place.ge_(drop).mul_(1.0 / (1.0 - drop))
 
     def get_state(self) -> Tensor:
         """Where the stream stands."""
@@ -199,7 +208,7 @@ class Noise:
         self._drop = drop
         sizes = {"normal": n_normal, "uniform": n_uniform, "mask": n_masked}
         self._numbers = {
-            sort: torch.full((block, len(seeds), size), 0.5, device=device)
+            sort: torch.full((len(seeds), block, size), 0.5, device=device)
             for sort, size in sizes.items()
             if size
         }
@@ -212,8 +221,11 @@ class Noise:
         """Draw the next block."""
         for member, streams in enumerate(self._streams):
             for sort, stream in streams.items():
-                rows = self._numbers[sort][:, member]
+                rows = self._numbers[sort][member]
                 places = self._places[member] if sort == "uniform" and self._places else None
+                if isinstance(stream, DeviceStream) and places is None:
+                    stream.fill(rows, sort, self._drop)
+                    continue
                 count = rows.shape[1] if places is None else len(places)
                 if sort == "normal":
                     drawn = stream.normal(self.block * count)
@@ -224,16 +236,16 @@ class Noise:
                 if rows.is_cuda or len(self._streams) > 1:
                     rows[:, slice(None) if places is None else places] = drawn.view(-1, count)
                 else:
-                    self._numbers[sort] = drawn.view(self.block, 1, count)
+                    self._numbers[sort] = drawn.view(1, self.block, count)
 
     @property
     def uniform(self) -> Tensor:
-        """**Shape** (block, K, n_uniform): the block's uniform numbers."""
+        """**Shape** (K, block, n_uniform): the block's uniform numbers."""
         return self._numbers["uniform"]
 
     def reader(self, slot: int) -> Reader:
         """Reads one step's numbers from the start."""
-        return Reader({sort: numbers[slot] for sort, numbers in self._numbers.items()})
+        return Reader({sort: numbers[:, slot] for sort, numbers in self._numbers.items()})
 
     @property
     def state(self) -> dict[str, Tensor]:

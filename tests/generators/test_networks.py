@@ -12,6 +12,7 @@ from synthfactory.generators.adversarial import FusedCritic, FusedResidual
 from synthfactory.generators.calibration import logit_shift
 from synthfactory.generators.features import Features, Heads
 from synthfactory.generators.flat import Adam, Flat
+from synthfactory.generators.fusing import ProcessorLoops
 from synthfactory.generators.layout import EMBEDDING, Layout
 from synthfactory.generators.networks import (
     EPSILON,
@@ -56,10 +57,11 @@ def _forward(network: Residual, flat: Flat, inputs: torch.Tensor) -> torch.Tenso
     return network.forward(flat)
 
 
-@pytest.mark.parametrize("sort", [Residual, FusedResidual])
-def test_residual_blocks_equal_automatic_differentiation(sort: type[Residual]) -> None:
+@pytest.mark.parametrize("fused", [False, True])
+def test_residual_blocks_equal_automatic_differentiation(fused: bool) -> None:
     n_rows = 30
-    network = sort(5, (8, 6), 11)
+    widths = 5, (8, 6), 11
+    network = FusedResidual(*widths, ProcessorLoops()) if fused else Residual(*widths)
     flat = _random(network.shapes)
     inputs = torch.randn(MEMBERS, 5, n_rows, generator=_stream(3))
     # Places may be used again: what a pass before has left there must not matter.

@@ -33,8 +33,9 @@ def table(tmp_path: Path) -> sf.Table:
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps without the processor's compiled loops."""
-    for module in ("tvae", "ctgan", "features"):
+    for module in ("tvae", "features"):
         monkeypatch.setattr(f"synthfactory.generators.{module}.fuses", lambda tensor: False)
+    monkeypatch.setattr("synthfactory.generators.ctgan.loops_of", lambda device, n_rows: None)
 
 
 class Counter(Trainer):

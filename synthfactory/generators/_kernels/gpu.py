@@ -26,8 +26,9 @@ from torch import Tensor
 # Rows of the critic's input, and columns, that one program looks at.
 CHUNK_ROWS = 32
 CHUNK_PACS = 64
-# Numbers of a tile of codes and rows.
-TILE = 2048
+# The lower of a tile's two heights, in codes, and its numbers.
+LOW = 16
+TILE = 1024
 FLAT = 1024
 
 
@@ -325,42 +326,74 @@ def score_gradient(
 
 
 # Rows.
+#
+# A program sees one span of some rows.  Most spans are short and few are long, so that a kernel is
+# compiled for two heights of its tile, and each program takes the lower one where that will do.
+
+
+@triton.jit
+def _write_span(
+    codes, scalars, x, span, start, size, first, n_numeric, n_rows, n_pacs, n_in_pac,
+    CODES: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    # The pointers are this member's.
+    b, w = first + tl.arange(0, ROWS), tl.arange(0, CODES)
+    here = b < n_rows
+    row_B = (b // n_pacs) * 3 * n_pacs + b % n_pacs
+    apart = n_in_pac * 3 * n_pacs
+    code_B = tl.load(codes + span * n_rows + b, mask=here, other=-1).to(tl.int32)
+    inside = (w < size)[:, None] & here[None, :]
+    place_VB = row_B[None, :] + (start + w)[:, None] * apart
+    tl.store(x + place_VB, tl.where(w[:, None] == code_B[None, :], 1.0, 0.0), mask=inside)
+    if span < n_numeric:
+        scalar_B = tl.load(scalars + span * n_rows + b, mask=here, other=0.0)
+        tl.store(x + row_B + span * apart, scalar_B, mask=here)
 
 
 @triton.jit
 def _write_known(
     codes, scalars, pairs, before, starts, sizes, inputs, x, inputs_stride, n_numeric, n_spans,
-    n_features, n_all, n_levels, n_noise, n_rows, n_pacs, CODES: tl.constexpr, ROWS: tl.constexpr,
+    n_features, n_all, n_levels, n_noise, n_rows, n_pacs, LOW: tl.constexpr, HIGH: tl.constexpr,
+    TILE: tl.constexpr,
 ):  # fmt: skip
-    k, span = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    b = tl.program_id(2) * ROWS + tl.arange(0, ROWS)
-    w = tl.arange(0, CODES)
-    here = b < n_rows
+    block, span, k = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     n_in_pac = n_rows // n_pacs
-    # Where the real row b has feature 0; features are this far apart.
-    row_B = (k * n_all * n_in_pac + b // n_pacs) * 3 * n_pacs + b % n_pacs
     apart = n_in_pac * 3 * n_pacs
+    codes += k * n_spans * n_rows
+    scalars += k * n_numeric * n_rows
+    x += k * n_all * apart
     if span < n_spans:
-        start, size = tl.load(starts + span), tl.load(sizes + span)
-        code_B = tl.load(codes + (k * n_spans + span) * n_rows + b, mask=here, other=-1)
-        inside = (w < size)[:, None] & here[None, :]
-        place = row_B[None, :] + (start + w)[:, None] * apart
-        tl.store(x + place, (w[:, None] == code_B[None, :]).to(tl.float32), mask=inside)
-        if span < n_numeric:
-            scalar_B = tl.load(scalars + (k * n_numeric + span) * n_rows + b, mask=here, other=0.0)
-            tl.store(x + row_B + span * apart, scalar_B, mask=here)
+        start = tl.load(starts + span).to(tl.int32)
+        size = tl.load(sizes + span).to(tl.int32)
+        if size <= LOW:
+            first = block * (TILE // LOW)
+            if first < n_rows:
+                _write_span(
+                    codes, scalars, x, span, start, size, first, n_numeric, n_rows, n_pacs,
+                    n_in_pac, CODES=LOW, ROWS=TILE // LOW,
+                )  # fmt: skip
+        else:
+            first = block * (TILE // HIGH)
+            _write_span(
+                codes, scalars, x, span, start, size, first, n_numeric, n_rows, n_pacs, n_in_pac,
+                CODES=HIGH, ROWS=TILE // HIGH,
+            )  # fmt: skip
     else:
-        level = (span - n_spans) * CODES + w
-        inside = (level < n_levels)[:, None] & here[None, :]
-        fake_B = tl.load(pairs + k * n_rows + b, mask=here, other=-1)
-        real_B = tl.load(before + k * n_rows + b, mask=here, other=-1)
-        is_fake = (level[:, None] == fake_B[None, :]).to(tl.float32)
-        is_real = (level[:, None] == real_B[None, :]).to(tl.float32)
-        place = row_B[None, :] + (n_features + level)[:, None] * apart
-        tl.store(x + place, is_real, mask=inside)
-        tl.store(x + place + n_pacs, is_fake, mask=inside)
-        place = k * inputs_stride + (n_noise + level)[:, None] * n_rows + b[None, :]
-        tl.store(inputs + place, is_fake, mask=inside)
+        first = block * (TILE // LOW)
+        if first < n_rows:
+            b, level = first + tl.arange(0, TILE // LOW), (span - n_spans) * LOW + tl.arange(0, LOW)
+            here = b < n_rows
+            inside = (level < n_levels)[:, None] & here[None, :]
+            fake_B = tl.load(pairs + k * n_rows + b, mask=here, other=-1).to(tl.int32)
+            real_B = tl.load(before + k * n_rows + b, mask=here, other=-1).to(tl.int32)
+            is_fake = tl.where(level[:, None] == fake_B[None, :], 1.0, 0.0)
+            is_real = tl.where(level[:, None] == real_B[None, :], 1.0, 0.0)
+            row_B = (b // n_pacs) * 3 * n_pacs + b % n_pacs
+            place_VB = row_B[None, :] + (n_features + level)[:, None] * apart
+            tl.store(x + place_VB, is_real, mask=inside)
+            tl.store(x + place_VB + n_pacs, is_fake, mask=inside)
+            place_VB = (n_noise + level)[:, None] * n_rows + b[None, :]
+            tl.store(inputs + k * inputs_stride + place_VB, is_fake, mask=inside)
 
 
 def write_known(
@@ -374,43 +407,37 @@ def write_known(
     """
     n_members, n_all, n_in_pac, _, n_pacs = x_KFP3G.shape
     n_spans, n_rows = codes_KSB.shape[1], n_in_pac * n_pacs
-    codes, rows = _tile(widest)
-    n_blocks = -(-n_levels // codes)
+    tile, n_blocks = _tile(widest, n_rows)
     nothing = codes_KSB
-    _write_known[(n_members, n_spans + n_blocks, -(-n_rows // rows))](
+    _write_known[(n_blocks, n_spans + -(-n_levels // tile["LOW"]), n_members)](
         codes_KSB, scalars_KMB, nothing if pairs_KB is None else pairs_KB,
         nothing if before_KB is None else before_KB, starts_S, sizes_S, inputs_KIB, x_KFP3G,
         inputs_KIB.stride(0), scalars_KMB.shape[1], n_spans, n_all - n_levels, n_all, n_levels,
-        inputs_KIB.shape[1] - n_levels, n_rows, n_pacs, CODES=codes, ROWS=rows, num_warps=4,
+        inputs_KIB.shape[1] - n_levels, n_rows, n_pacs, **tile, num_warps=4,
     )  # fmt: skip
 
 
-def _tile(widest: int) -> tuple[int, int]:
-    """Codes and rows that one program looks at."""
-    codes = max(16, triton.next_power_of_2(widest))
-    return codes, max(8, TILE // codes)
+def _tile(widest: int, n_rows: int) -> tuple[dict[str, int], int]:
+    """The heights of a tile, its size, and how many are needed for all rows."""
+    high = max(LOW, triton.next_power_of_2(widest))
+    tile = max(TILE, 4 * high)
+    return {"LOW": LOW, "HIGH": high, "TILE": tile}, -(-n_rows // (tile // high))
 
 
 @triton.jit
-def _draw_rows(
-    logits, uniform, starts, sizes, counts, shares, scalars, present, x, uniform_stride, n_numeric,
-    width, n_all, n_rows, n_pacs, warmth, CODES: tl.constexpr, ROWS: tl.constexpr,
+def _draw_span(
+    logits, uniform, shares, scalars, present, x, count, span, start, size, first, n_numeric,
+    n_rows, n_pacs, n_in_pac, warmth, CODES: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
-    k, span = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    b = tl.program_id(2) * ROWS + tl.arange(0, ROWS)
-    w = tl.arange(0, CODES)
+    b, w = first + tl.arange(0, ROWS), tl.arange(0, CODES)
     here = b < n_rows
-    n_in_pac = n_rows // n_pacs
-    row_B = ((k * n_all * n_in_pac + b // n_pacs) * 3 + 1) * n_pacs + b % n_pacs
+    row_B = ((b // n_pacs) * 3 + 1) * n_pacs + b % n_pacs
     apart = n_in_pac * 3 * n_pacs
-    start, size = tl.load(starts + span), tl.load(sizes + span)
     own = (w < size)[:, None]
     inside = own & here[None, :]
-    place = (k * width + start + w[:, None]) * n_rows + b[None, :]
-    logit_VB = tl.load(logits + place, mask=inside, other=0.0)
-    code = start - n_numeric + w[:, None]
-    place = k * uniform_stride + code * n_rows + b[None, :]
-    chance_VB = tl.load(uniform + place, mask=inside, other=0.5)
+    logit_VB = tl.load(logits + (start + w)[:, None] * n_rows + b[None, :], mask=inside, other=0.0)
+    place_VB = (start - n_numeric + w)[:, None] * n_rows + b[None, :]
+    chance_VB = tl.load(uniform + place_VB, mask=inside, other=0.5)
     chance_VB = -tl.log(tl.where(chance_VB < 1e-20, 1e-20, chance_VB))
     chance_VB = tl.log(tl.where(chance_VB < 1e-20, 1e-20, chance_VB))
     noisy_VB = tl.where(own, (logit_VB - chance_VB) * warmth, -3e38)
@@ -418,20 +445,48 @@ def _draw_rows(
     # Exactly 0 for codes that a member does not have: Adam makes much of little.
     share_VB = tl.where(below_VB < -87.0, 0.0, tl.exp(below_VB))
     share_VB = share_VB / tl.sum(share_VB, axis=0)[None, :]
-    place = (k * (width - n_numeric) + code) * n_rows + b[None, :]
-    tl.store(shares + place, share_VB, mask=inside)
+    tl.store(shares + place_VB, share_VB, mask=inside)
     tl.store(x + row_B[None, :] + (start + w)[:, None] * apart, share_VB, mask=inside)
     if span < n_numeric:
-        count = tl.load(counts + k * n_numeric + span)
-        place_B = (k * width + span) * n_rows + b
+        place_B = span * n_rows + b
         power_B = tl.exp(2.0 * tl.load(logits + place_B, mask=here, other=0.0))
         scalar_B = 1.0 - 2.0 / (power_B + 1.0)
         present_B = tl.sum(tl.where(w[:, None] < count, share_VB, 0.0), axis=0)
         present_B = tl.where(count > 0, present_B, 1.0)
-        place_B = (k * n_numeric + span) * n_rows + b
         tl.store(scalars + place_B, scalar_B, mask=here)
         tl.store(present + place_B, present_B, mask=here)
         tl.store(x + row_B + span * apart, scalar_B * present_B, mask=here)
+
+
+@triton.jit
+def _draw_rows(
+    logits, uniform, starts, sizes, counts, shares, scalars, present, x, uniform_stride, n_numeric,
+    width, n_all, n_rows, n_pacs, warmth, LOW: tl.constexpr, HIGH: tl.constexpr,
+    TILE: tl.constexpr,
+):  # fmt: skip
+    block, span, k = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    n_in_pac = n_rows // n_pacs
+    start, size = tl.load(starts + span).to(tl.int32), tl.load(sizes + span).to(tl.int32)
+    count = tl.load(counts + k * n_numeric + span, mask=span < n_numeric, other=0).to(tl.int32)
+    logits += k * width * n_rows
+    uniform += k * uniform_stride
+    shares += k * (width - n_numeric) * n_rows
+    scalars += k * n_numeric * n_rows
+    present += k * n_numeric * n_rows
+    x += k * n_all * n_in_pac * 3 * n_pacs
+    if size <= LOW:
+        first = block * (TILE // LOW)
+        if first < n_rows:
+            _draw_span(
+                logits, uniform, shares, scalars, present, x, count, span, start, size, first,
+                n_numeric, n_rows, n_pacs, n_in_pac, warmth, CODES=LOW, ROWS=TILE // LOW,
+            )  # fmt: skip
+    else:
+        first = block * (TILE // HIGH)
+        _draw_span(
+            logits, uniform, shares, scalars, present, x, count, span, start, size, first,
+            n_numeric, n_rows, n_pacs, n_in_pac, warmth, CODES=HIGH, ROWS=TILE // HIGH,
+        )  # fmt: skip
 
 
 def draw_rows(
@@ -446,52 +501,44 @@ def draw_rows(
     """
     n_members, n_all, n_in_pac, _, n_pacs = x_KFP3G.shape
     n_rows = n_in_pac * n_pacs
-    codes, rows = _tile(widest)
-    _draw_rows[(n_members, len(starts_S), -(-n_rows // rows))](
+    tile, n_blocks = _tile(widest, n_rows)
+    _draw_rows[(n_blocks, len(starts_S), n_members)](
         logits_KWB, uniform_KVB, starts_S, sizes_S, counts_KM, shares_KVB, scalars_KMB, present_KMB,
         x_KFP3G, uniform_KVB.stride(0), scalars_KMB.shape[1], logits_KWB.shape[1], n_all, n_rows,
-        n_pacs, float(warmth), CODES=codes, ROWS=rows, num_warps=4,
+        n_pacs, float(warmth), **tile, num_warps=4,
     )  # fmt: skip
 
 
 @triton.jit
-def _rows_backward(
-    d_rows, logits, starts, sizes, counts, firsts, pairs, shares, scalars, present, d_logits,
-    losses, n_numeric, width, n_features, n_rows, warmth, FOLLOW: tl.constexpr,
-    CODES: tl.constexpr, ROWS: tl.constexpr,
+def _span_backward(
+    d_rows, logits, pairs, shares, scalars, present, d_logits, losses, count, level, span, start,
+    size, first, n_numeric, n_rows, warmth, FOLLOW: tl.constexpr, CODES: tl.constexpr,
+    ROWS: tl.constexpr,
 ):  # fmt: skip
-    k, span = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    b = tl.program_id(2) * ROWS + tl.arange(0, ROWS)
-    w = tl.arange(0, CODES)
+    b, w = first + tl.arange(0, ROWS), tl.arange(0, CODES)
     here = b < n_rows
-    start, size = tl.load(starts + span), tl.load(sizes + span)
     own = (w < size)[:, None]
     inside = own & here[None, :]
-    row_VB = (start + w[:, None]) * n_rows + b[None, :]
-    d_row_VB = tl.load(d_rows + k * n_features * n_rows + row_VB, mask=inside, other=0.0)
-    d_row_VB = d_row_VB.to(tl.float32)
-    place = (k * (width - n_numeric) - n_numeric) * n_rows + row_VB
-    share_VB = tl.load(shares + place, mask=inside, other=0.0)
+    place_VB = (start + w)[:, None] * n_rows + b[None, :]
+    d_row_VB = tl.load(d_rows + place_VB, mask=inside, other=0.0).to(tl.float32)
+    share_VB = tl.load(shares + place_VB - n_numeric * n_rows, mask=inside, other=0.0)
     if span < n_numeric:
-        count = tl.load(counts + k * n_numeric + span)
-        place_B = (k * n_features + span) * n_rows + b
+        place_B = span * n_rows + b
         d_row_B = tl.load(d_rows + place_B, mask=here, other=0.0).to(tl.float32)
-        place_B = (k * n_numeric + span) * n_rows + b
         scalar_B = tl.load(scalars + place_B, mask=here, other=0.0)
         present_B = tl.load(present + place_B, mask=here, other=0.0)
         d_scalar_B = d_row_B * present_B * (1.0 - scalar_B * scalar_B)
-        tl.store(d_logits + (k * width + span) * n_rows + b, d_scalar_B, mask=here)
+        tl.store(d_logits + place_B, d_scalar_B, mask=here)
         d_row_VB += tl.where(w[:, None] < count, (d_row_B * scalar_B)[None, :], 0.0)
     dot_B = tl.sum(share_VB * d_row_VB, axis=0)
     d_logit_VB = share_VB * (d_row_VB - dot_B[None, :]) * warmth
     if FOLLOW:
         if span >= n_numeric:
             # The conditioned column's cross-entropy, of those rows whose condition is in this one.
-            first = tl.load(firsts + span)
-            level_B = tl.load(pairs + k * n_rows + b, mask=here, other=-1) - first
-            asked_B = (level_B >= 0) & (level_B < size)
-            asked_VB = inside & asked_B[None, :]
-            logit_VB = tl.load(logits + k * width * n_rows + row_VB, mask=asked_VB, other=0.0)
+            level_B = tl.load(pairs + b, mask=here, other=-1).to(tl.int32) - level
+            asked_B = (level_B >= 0) & (level_B < size) & here
+            asked_VB = own & asked_B[None, :]
+            logit_VB = tl.load(logits + place_VB, mask=asked_VB, other=0.0)
             logit_VB = tl.where(own, logit_VB, -3e38)
             highest_B = tl.max(logit_VB, axis=0)
             power_VB = tl.exp(logit_VB - highest_B[None, :])
@@ -501,8 +548,43 @@ def _rows_backward(
             d_logit_VB += tl.where(asked_VB, d_asked_VB / n_rows, 0.0)
             reached_B = tl.sum(tl.where(is_level & own, logit_VB, 0.0), axis=0)
             loss_B = tl.log(whole_B) + highest_B - reached_B
-            tl.store(losses + k * n_rows + b, loss_B, mask=here & asked_B)
-    tl.store(d_logits + k * width * n_rows + row_VB, d_logit_VB, mask=inside)
+            tl.store(losses + b, loss_B, mask=asked_B)
+    tl.store(d_logits + place_VB, d_logit_VB, mask=inside)
+
+
+@triton.jit
+def _rows_backward(
+    d_rows, logits, starts, sizes, counts, firsts, pairs, shares, scalars, present, d_logits,
+    losses, n_numeric, width, n_features, n_rows, warmth, FOLLOW: tl.constexpr, LOW: tl.constexpr,
+    HIGH: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
+    block, span, k = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    start, size = tl.load(starts + span).to(tl.int32), tl.load(sizes + span).to(tl.int32)
+    level = tl.load(firsts + span).to(tl.int32)
+    count = tl.load(counts + k * n_numeric + span, mask=span < n_numeric, other=0).to(tl.int32)
+    d_rows += k * n_features * n_rows
+    logits += k * width * n_rows
+    pairs += k * n_rows
+    shares += k * (width - n_numeric) * n_rows
+    scalars += k * n_numeric * n_rows
+    present += k * n_numeric * n_rows
+    d_logits += k * width * n_rows
+    losses += k * n_rows
+    if size <= LOW:
+        first = block * (TILE // LOW)
+        if first < n_rows:
+            _span_backward(
+                d_rows, logits, pairs, shares, scalars, present, d_logits, losses, count, level,
+                span, start, size, first, n_numeric, n_rows, warmth, FOLLOW=FOLLOW, CODES=LOW,
+                ROWS=TILE // LOW,
+            )  # fmt: skip
+    else:
+        first = block * (TILE // HIGH)
+        _span_backward(
+            d_rows, logits, pairs, shares, scalars, present, d_logits, losses, count, level, span,
+            start, size, first, n_numeric, n_rows, warmth, FOLLOW=FOLLOW, CODES=HIGH,
+            ROWS=TILE // HIGH,
+        )  # fmt: skip
 
 
 def rows_backward(
@@ -513,16 +595,16 @@ def rows_backward(
 ) -> None:  # fmt: skip
     """The gradient at the logits that `draw_rows` read, and that of the conditions' cross-entropy.
 
-    ``firsts_S`` is each span's first level among all levels, ``losses_KB``
-    each row's cross-entropy.
+    ``firsts_S`` is each span's first level among all levels, ``losses_KB`` each row's
+    cross-entropy.
     """
     n_members, width, n_rows = logits_KWB.shape
-    codes, rows = _tile(widest)
-    _rows_backward[(n_members, len(starts_S), -(-n_rows // rows))](
+    tile, n_blocks = _tile(widest, n_rows)
+    _rows_backward[(n_blocks, len(starts_S), n_members)](
         d_rows_KJB, logits_KWB, starts_S, sizes_S, counts_KM, firsts_S,
         firsts_S if pairs_KB is None else pairs_KB, shares_KVB, scalars_KMB, present_KMB,
         d_logits_KWB, losses_KB, scalars_KMB.shape[1], width, d_rows_KJB.shape[1], n_rows,
-        float(warmth), FOLLOW=pairs_KB is not None, CODES=codes, ROWS=rows, num_warps=4,
+        float(warmth), FOLLOW=pairs_KB is not None, **tile, num_warps=4,
     )  # fmt: skip
 
 
