@@ -1,0 +1,109 @@
+"""What the members of an ensemble need before their first step, each thing made once.
+
+A representation is fitted to rows and needs no chance: members with the same rows, as in a sweep of
+seeds, share one.  Only the modes of their values are drawn by their own seeds.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from synthfactory.generators.modes import Mapper
+from synthfactory.generators.representation import Representation, Rows
+from synthfactory.tables import Encoded, Encoder, Table
+
+
+def take_each(table: Table, rows: Sequence[Sequence[int] | npt.NDArray[np.integer]]) -> list[Table]:
+    """For each member its rows of ``table``; equal row numbers give the same object."""
+    taken: dict[bytes, Table] = {}
+    numbers = [_numbers(own) for own in rows]
+    digests = [hashlib.sha256(own.tobytes()).digest() for own in numbers]
+    for own, digest in zip(numbers, digests, strict=True):
+        if digest not in taken:
+            taken[digest] = table.take(own)
+    return [taken[digest] for digest in digests]
+
+
+def _numbers(rows: Sequence[int] | npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    if isinstance(rows, range):
+        return np.arange(rows.start, rows.stop, rows.step, dtype=np.int64)
+    return np.ascontiguousarray(rows, dtype=np.int64)
+
+
+def first_equals(tables: Sequence[Table], digests: Sequence[str] | None = None) -> list[int]:
+    """For each table the place of the first that is the same object, or has the same digest.
+
+    Parameters
+    ----------
+    digests
+        The tables' digests, where they are known.
+    """
+    keys: Sequence[int | str] = digests or [id(table) for table in tables]
+    firsts: dict[int | str, int] = {}
+    return [firsts.setdefault(key, place) for place, key in enumerate(keys)]
+
+
+def represent(
+    tables: Sequence[Table],
+    seeds: Sequence[int],
+    *,
+    threads: int,
+    digests: Sequence[str] | None = None,
+) -> tuple[list[Representation], list[Rows]]:
+    """For each member its representation, and its rows encoded with its seed.
+
+    The numbers are those of `Representation.fit` and `Representation.encode` for each member on
+    its own, whatever the number of threads.
+
+    Parameters
+    ----------
+    threads
+        How many tables, or members of one table, are worked on at once.
+    digests
+        As in `first_equals`.
+    """
+    firsts = first_equals(tables, digests)
+    sharing: dict[int, list[int]] = {}
+    for member, first in enumerate(firsts):
+        sharing.setdefault(first, []).append(member)
+
+    def fit(first: int) -> tuple[Representation, Encoded]:
+        schema = tables[first].schema
+        encoded = Encoder(schema).encode(tables[first])
+        return Representation.of(schema, encoded), encoded
+
+    def encode(first: int, mapping: Mapper = map) -> list[Rows]:
+        representation, encoded = fitted[first]
+        own = [seeds[member] for member in sharing[first]]
+        return representation.encode_each(encoded, own, mapping)
+
+    with _mapping(threads) as mapping:
+        fitted: dict[int, tuple[Representation, Encoded]] = dict(
+            zip(sharing, mapping(fit, sharing), strict=True)
+        )
+        if len(sharing) < threads:
+            parts = [encode(first, mapping) for first in sharing]
+        else:
+            parts = list(mapping(encode, sharing))
+    rows = {
+        member: own
+        for members, part in zip(sharing.values(), parts, strict=True)
+        for member, own in zip(members, part, strict=True)
+    }
+    return [fitted[first][0] for first in firsts], [rows[place] for place in range(len(tables))]
+
+
+@contextlib.contextmanager
+def _mapping(threads: int) -> Iterator[Mapper]:
+    """`map`, or that of so many threads; they compute with numpy, and torch's are left alone."""
+    if threads == 1:
+        yield map
+        return
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        yield pool.map
