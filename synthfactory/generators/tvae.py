@@ -265,8 +265,7 @@ class TVAETrainer(NeuralTrainer):
             return model
         stream = torch_stream(self._seeds[member], "calibration", device=device)
         rows = self._deck.of_member(member) if rows is None else rows
-        weights, representation = calibrate(model, representation, rows, stream)
-        return TVAEModel(self._spec, representation, weights, encoder)
+        return calibrate(model, rows, stream)
 
 
 TVAE.trainer = TVAETrainer
