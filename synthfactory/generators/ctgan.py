@@ -45,6 +45,7 @@ from synthfactory.generators.drawing import Conditions, Deck
 from synthfactory.generators.features import Features, Heads
 from synthfactory.generators.flat import Adam, Flat
 from synthfactory.generators.layout import Layout
+from synthfactory.generators.members import fill_members
 from synthfactory.generators.networks import Critic, Looked, Residual, Shapes
 from synthfactory.generators.neural import NeuralGenerator, NeuralTrainer
 from synthfactory.generators.noise import Noise, Reader, block_of, normal
@@ -188,16 +189,17 @@ class CTGANTrainer(NeuralTrainer):
         self.block = self._noise.block
 
     def _initialise(self) -> None:
-        for member, seed in enumerate(self._seeds):
-            stream = torch_stream(seed, "initial weights")
+        def fill(
+            member: int, generator: Mapping[str, Tensor], critic: Mapping[str, Tensor]
+        ) -> None:
+            stream = torch_stream(self._seeds[member], "initial weights")
             features = self._layout.feature_placement(member)
             logits = self._layout.placement(member)
-            value = dict(self.generator.member(member))
-            self._generator.initialise(value, features, stream)
-            self._heads.initialise(value, logits, self._generator.fan_in, stream)
-            self._critic.initialise(dict(self.critic.member(member)), features, stream)
-        self.generator.refresh()
-        self.critic.refresh()
+            self._generator.initialise(generator, features, stream)
+            self._heads.initialise(generator, logits, self._generator.fan_in, stream)
+            self._critic.initialise(critic, features, stream)
+
+        fill_members((self.generator, self.critic), fill)
 
     def _make_noise(self, device: torch.device) -> Noise:
         spec, layout = self._spec, self._layout

@@ -6,17 +6,18 @@ seeds, share one.  Only the modes of their values are drawn by their own seeds.
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from synthfactory.generators.modes import Mapper
+from synthfactory.generators.flat import Flat
 from synthfactory.generators.representation import Representation, Rows
+from synthfactory.generators.training import mapping_in_threads
 from synthfactory.tables import Encoded, Encoder, Table
+from synthfactory.tables.encode import Mapper
 
 
 def take_each(table: Table, rows: Sequence[Sequence[int] | npt.NDArray[np.integer]]) -> list[Table]:
@@ -83,7 +84,7 @@ def represent(
         own = [seeds[member] for member in sharing[first]]
         return representation.encode_each(encoded, own, mapping)
 
-    with _mapping(threads) as mapping:
+    with mapping_in_threads(threads) as mapping:
         fitted: dict[int, tuple[Representation, Encoded]] = dict(
             zip(sharing, mapping(fit, sharing), strict=True)
         )
@@ -99,11 +100,31 @@ def represent(
     return [fitted[first][0] for first in firsts], [rows[place] for place in range(len(tables))]
 
 
-@contextlib.contextmanager
-def _mapping(threads: int) -> Iterator[Mapper]:
-    """`map`, or that of so many threads; they compute with numpy, and torch's are left alone."""
-    if threads == 1:
-        yield map
-        return
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        yield pool.map
+def fill_members(flats: Sequence[Flat], fill: Callable[..., None]) -> None:
+    """Write the weights of every member, as many at once as torch has threads.
+
+    They are written in the processor's memory and taken to a device in one piece.
+
+    Parameters
+    ----------
+    flats
+        What is written.
+    fill
+        Called with a member's number and, for each of ``flats``, its tensors by name; it draws
+        from a stream of the member's own.
+    """
+    cpu = torch.device("cpu")
+    n_members = flats[0].n_members
+    written = [
+        flat if flat.values.device == cpu else Flat(flat.shapes, n_members, cpu) for flat in flats
+    ]
+
+    def own(member: int) -> None:
+        fill(member, *(dict(flat.member(member)) for flat in written))
+
+    with mapping_in_threads(min(n_members, torch.get_num_threads())) as mapping:
+        list(mapping(own, range(n_members)))
+    for flat, source in zip(flats, written, strict=True):
+        if source is not flat:
+            flat.values.copy_(source.values)
+        flat.refresh()

@@ -14,7 +14,7 @@ needs no chance, because it starts from quantiles and from the range and keeps t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 from synthfactory.tables import Column
+from synthfactory.tables.encode import Mapper
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
-Mapper = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 MAX_MODES = 10
 MIN_WEIGHT = 0.005

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from synthfactory.generators.modes import ColumnModes, Floats, Mapper, fit_modes
+from synthfactory.generators.modes import ColumnModes, Floats, fit_modes
 from synthfactory.generators.precision import fuses
 from synthfactory.seeds import numpy_stream
 from synthfactory.tables import Encoded, Encoder, Schema, Table
+from synthfactory.tables.encode import Mapper
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
