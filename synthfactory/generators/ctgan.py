@@ -47,13 +47,14 @@ from synthfactory.generators.features import Features, Heads
 from synthfactory.generators.flat import Adam, Average, Flat
 from synthfactory.generators.fusing import GpuLoops, Loops, loops_of
 from synthfactory.generators.layout import Layout
+from synthfactory.generators.members import fill_members
 from synthfactory.generators.networks import Critic, Looked, Residual, Shapes
 from synthfactory.generators.neural import NeuralGenerator, NeuralTrainer
 from synthfactory.generators.noise import Noise, Reader, block_of, normal
 from synthfactory.generators.peers import ALONE, Peers
 from synthfactory.generators.precision import matrix_dtype
 from synthfactory.generators.representation import Representation, Rows
-from synthfactory.generators.sampling import NeuralModel, Wanted
+from synthfactory.generators.sampling import MAX_NUMBERS, NeuralModel, Wanted
 from synthfactory.generators.training import part_of
 from synthfactory.seeds import torch_stream
 
@@ -210,16 +211,17 @@ class CTGANTrainer(NeuralTrainer):
         )
 
     def _initialise(self) -> None:
-        for member, seed in enumerate(self._seeds):
-            stream = torch_stream(seed, "initial weights")
+        def fill(
+            member: int, generator: Mapping[str, Tensor], critic: Mapping[str, Tensor]
+        ) -> None:
+            stream = torch_stream(self._seeds[member], "initial weights")
             features = self._layout.feature_placement(member)
             logits = self._layout.placement(member)
-            value = dict(self.generator.member(member))
-            self._generator.initialise(value, features, stream)
-            self._heads.initialise(value, logits, self._generator.fan_in, stream)
-            self._critic.initialise(dict(self.critic.member(member)), features, stream)
-        self.generator.refresh()
-        self.critic.refresh()
+            self._generator.initialise(generator, features, stream)
+            self._heads.initialise(generator, logits, self._generator.fan_in, stream)
+            self._critic.initialise(critic, features, stream)
+
+        fill_members((self.generator, self.critic), fill)
 
     @property
     def _n_drawn(self) -> int:
@@ -381,8 +383,7 @@ class CTGANTrainer(NeuralTrainer):
             return model
         stream = torch_stream(self._seeds[member], "calibration", device=flat.values.device)
         rows = self._deck.of_member(member) if rows is None else rows
-        weights, representation = calibrate(model, representation, rows, stream)
-        return CTGANModel(self._spec, representation, weights)
+        return calibrate(model, rows, stream)
 
     def _own_weights(self, member: int, layout: Layout) -> Flat:
         """One member's (averaged) generator, without the rows that only others use."""
@@ -390,10 +391,12 @@ class CTGANTrainer(NeuralTrainer):
         device = source.device
         network = _generator(self._spec, layout, self._features.n_conditions)
         flat = Flat({**network.shapes, **Heads(layout, device).shapes}, 1, device)
-        own = {
-            "out.weight": self._layout.feature_placement(member).to(device),
-            "head.bias": self._layout.placement(member).to(device),
-        }
+        own = {}
+        if self._layout.is_padded:
+            own = {
+                "out.weight": self._layout.feature_placement(member).to(device),
+                "head.bias": self._layout.placement(member).to(device),
+            }
         for name, value in self.generator.member(member, source):
             flat.value[name][0].copy_(value[own[name]] if name in own else value)
         return flat
@@ -405,19 +408,33 @@ class CTGANTrainer(NeuralTrainer):
 
         The statistics are means over batches with conditions drawn as in training, by logarithmic
         frequencies: at others the hidden units would be shifted from where they were trained.
+
+        A processor takes one batch after the other; a GPU as many as fit, as if each were a member
+        of an ensemble, because there launching the operations is what takes the time.
         """
         device = flat.values.device
         stream = torch_stream(seed, "batch statistics", device=device)
         network = _generator(self._spec, layout, self._features.n_conditions)
-        features, n_noise = Features(layout, device), self._spec.embedding_dim
-        inputs = Inputs(representation, features, n_noise, device, as_trained=True)
+        n_noise = self._spec.embedding_dim
+        inputs = Inputs(representation, self._features, n_noise, device, as_trained=True)
         zero = torch.zeros((), device=device)
         totals = [(zero, zero)] * len(self._spec.generator_dims)
         n_rows = max(self._spec.batch_size, RECALIBRATION_ROWS)
-        for _ in range(RECALIBRATION_BATCHES):
-            network.input(flat, n_rows)[0] = inputs.draw(n_rows, stream)
-            network.forward(flat)
-            seen = network.statistics()
+        fit = 1 if device.type == "cpu" else max(1, MAX_NUMBERS // (network.fan_in * n_rows))
+        for done in range(0, RECALIBRATION_BATCHES, fit):
+            count = min(fit, RECALIBRATION_BATCHES - done)
+            several = flat.repeated(count)
+            # The statistics are those of hidden layers; the output is not computed.
+            several.matrix["out.weight"] = several.matrix["out.weight"][:, :0]
+            drawn_IB = inputs.draw(count * n_rows, stream)
+            network.input(several, n_rows).copy_(
+                drawn_IB.unflatten(1, (count, n_rows)).transpose(0, 1)
+            )
+            network.forward(several)
+            seen = [
+                (mean_KH.sum(dim=0, keepdim=True), variance_KH.sum(dim=0, keepdim=True))
+                for mean_KH, variance_KH in network.statistics()
+            ]
             pairs = zip(totals, seen, strict=True)
             totals = [(mean + m, var + v) for (mean, var), (m, v) in pairs]
         return network.fold(

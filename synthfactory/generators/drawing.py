@@ -316,14 +316,25 @@ class Conditions:
         self.first_of_C = torch.tensor(
             (np.cumsum(sizes) - sizes)[columns] if sizes else [], dtype=torch.int64, device=device
         )
-        tables = [
-            _member_table(member, deck, place) for place, member in enumerate(representations)
-        ]
-        cumulated, starts, counts, orders = zip(*tables, strict=True)
-        self._cumulated_KC = torch.tensor(np.stack(cumulated), device=device)
-        self._starts_KC = torch.tensor(np.stack(starts), device=device)
-        self._counts_KC = torch.tensor(np.stack(counts), device=device)
-        self._order = torch.tensor(np.concatenate(orders), device=device)
+        firsts = np.cumsum(deck.lengths) - deck.lengths
+        owners = _first_equals(representations, deck)
+        tables = {
+            place: _member_table(representations[place], _codes_of(deck, place, len(sizes)))
+            for place in sorted(set(owners))
+        }
+        cumulated, starts, counts, orders = (
+            [tables[owner][part] for owner in owners] for part in range(4)
+        )
+        self._cumulated_KC = torch.from_numpy(np.stack(cumulated)).to(device)
+        starts_KC = np.stack(starts) + firsts[:, None] * len(sizes)
+        self._starts_KC = torch.from_numpy(starts_KC).to(device)
+        self._counts_KC = torch.from_numpy(np.stack(counts)).to(device)
+        known = {place: torch.from_numpy(tables[place][3]).to(device) for place in tables}
+        n_places = sum(len(order) for order in orders)
+        self._order = torch.empty(n_places, dtype=torch.int32, device=device)
+        parts = self._order.split([len(order) for order in orders])
+        for part, owner, first in zip(parts, owners, firsts, strict=True):
+            torch.add(known[owner], int(first), out=part)
 
     def draw(self, uniform_KB: Tensor) -> Tensor:
         """**Shape** (K, B): levels of all levels."""
@@ -343,22 +354,46 @@ def _below(uniform_K2B: Tensor, counts: Tensor) -> Tensor:
     return torch.minimum((fine * counts).long(), counts - 1)
 
 
+def _first_equals(representations: Sequence[Representation], deck: Deck) -> list[int]:
+    """For each member the first one with the same representation and the same levels."""
+    n_columns = len(representations[0].level_sizes)
+    known: dict[tuple[int, int], int] = {}
+    firsts = [
+        known.setdefault((id(member), deck.lengths[place]), place)
+        for place, member in enumerate(representations)
+    ]
+    alike = [place for place, first in enumerate(firsts) if first != place]
+    if alike:
+        codes = {place: _codes_of(deck, place, n_columns) for place in {*alike, *firsts}}
+        # All are compared before the host waits for the answers, once.
+        equal = torch.stack([(codes[place] == codes[firsts[place]]).all() for place in alike])
+        for place, is_equal in zip(alike, equal.cpu().tolist(), strict=True):
+            firsts[place] = firsts[place] if is_equal else place
+    return firsts
+
+
+def _codes_of(deck: Deck, place: int, n_columns: int) -> Tensor:
+    """**Shape** (own N, D): the levels in a member's rows."""
+    first = sum(deck.lengths[:place])
+    last_columns = deck.codes_NS.shape[1] - n_columns
+    return deck.codes_NS[first : first + deck.lengths[place], last_columns:]
+
+
 def _member_table(
-    member: Representation, deck: Deck, place: int
+    member: Representation, codes_ND: Tensor
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Cumulated chances, and where each level's rows begin in the list of rows, and the list."""
-    first, length = int(deck.firsts_K1[place]), deck.lengths[place]
-    codes = deck.codes_NS[first : first + length, member.n_numeric :].cpu().numpy()
-    begin = first * len(member.level_sizes)
+    """Cumulated chances, and where each level's rows begin in the list of rows, how many there
+    are, and the list: the member's rows, ordered by each column in turn, counted from its first.
+    """
+    codes, length = codes_ND.cpu().numpy(), len(codes_ND)
     chances, starts, counts, orders = [], [], [], []
     for column, levels in enumerate(member.level_counts):
         counted = np.bincount(codes[:, column], minlength=len(levels))
         weights = np.log1p(np.asarray(levels, dtype=np.float64)) * (counted > 0)
         chances.append(weights / max(weights.sum(), 1e-300) / len(member.level_counts))
-        starts.append(begin + column * length + np.cumsum(counted) - counted)
+        starts.append(column * length + np.cumsum(counted) - counted)
         counts.append(counted)
-        order = np.argsort(codes[:, column], kind="stable").astype(np.int32)
-        orders.append(order + np.int32(first))
+        orders.append(np.argsort(codes[:, column], kind="stable").astype(np.int32))
     empty = np.empty(0, dtype=np.int64)
     return (
         np.cumsum(np.concatenate([np.empty(0), *chances])),

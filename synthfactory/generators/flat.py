@@ -6,6 +6,7 @@ back to and a reduction over processes are then one operation each, on a process
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 
@@ -77,6 +78,16 @@ class Flat:
         """Bring the copy of lower precision up to date, where there is one."""
         if self.low is not None:
             self.low.copy_(self.values)
+
+    def repeated(self, n_members: int) -> Flat:
+        """The weights of the only member, read as those of so many; nothing is copied."""
+        several = copy.copy(self)
+        several.n_members = n_members
+        several.value, several.matrix = (
+            {name: view.expand(n_members, *view.shape[1:]) for name, view in views.items()}
+            for views in (self.value, self.matrix)
+        )
+        return several
 
     def member(self, place: int, flat: Tensor | None = None) -> Iterator[tuple[str, Tensor]]:
         """Names and tensors of one member; of ``flat`` instead of the values when given."""

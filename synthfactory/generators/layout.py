@@ -138,6 +138,11 @@ class Layout:
         return tuple(starts)
 
     @functools.cached_property
+    def order(self) -> tuple[int, ...]:
+        """**Shape** (S,): the spans as they follow one another among the logits."""
+        return tuple(sorted(range(len(self.sizes)), key=self.starts.__getitem__))
+
+    @functools.cached_property
     def bounds(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """**Shape** (S,) each: `starts` and `sizes`, for compiled loops."""
         return np.array(self.starts, dtype=np.int64), np.array(self.sizes, dtype=np.int64)

@@ -14,7 +14,7 @@ needs no chance, because it starts from quantiles and from the range and keeps t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synthfactory.tables import Column
+from synthfactory.tables.encode import Mapper
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -77,20 +78,38 @@ class ColumnModes:
         scalars, modes
             **Shape** (n_rows,) each.
         """
-        scalars = np.zeros(len(values))
+        (only,) = self.encode_each(values, [chance])
+        return only
+
+    def encode_each(
+        self, values: Floats, chances: Sequence[np.random.Generator | None], mapping: Mapper = map
+    ) -> Iterator[tuple[Floats, Codes]]:
+        """`encode` for each of these; what does not depend on chance is computed once.
+
+        Parameters
+        ----------
+        mapping
+            Maps a function over the chances, as `map` does; a pool's makes several at once.
+        """
         modes = np.full(len(values), len(self.means) + len(self.spikes), dtype=np.int64)
         plain = ~np.isnan(values)
         for place, spike in enumerate(self.spikes):
             hit = values == spike
             modes[hit] = len(self.means) + place
             plain &= ~hit
-        if plain.any():
-            x = values[plain]
-            picked = self._pick_gaussian(x, chance)
-            modes[plain] = picked
-            scaled = (x - self.means[picked]) / (SPREAD * self.stds[picked])
-            scalars[plain] = np.clip(scaled, -CLIP, CLIP)
-        return scalars, modes
+        rows = np.flatnonzero(plain)
+        x = values[rows]
+        logs = _log_densities(x, self.weights, self.means, self.stds) if len(x) else np.empty(0)
+
+        def encoded(chance: np.random.Generator | None) -> tuple[Floats, Codes]:
+            scalars, own = np.zeros(len(values)), modes.copy()
+            if len(x):
+                own[rows] = picked = _pick_gaussian(logs, chance)
+                scaled = (x - self.means[picked]) / (SPREAD * self.stds[picked])
+                scalars[rows] = np.clip(scaled, -CLIP, CLIP)
+            return scalars, own
+
+        yield from mapping(encoded, chances)
 
     def decode(self, scalars: Floats, modes: Codes) -> Floats:
         """Values of scalars and modes, NaN for "missing"; the inverse of `encode`."""
@@ -104,15 +123,6 @@ class ColumnModes:
         centres = np.concatenate([self.means, self.spikes, [np.nan] * self.nullable])
         reaches = np.concatenate([SPREAD * self.stds, np.zeros(len(centres) - len(self.stds))])
         return centres, reaches
-
-    def _pick_gaussian(self, x: Floats, chance: np.random.Generator | None) -> Codes:
-        logs = _log_densities(x, self.weights, self.means, self.stds)
-        if chance is None:
-            likeliest: Codes = np.argmax(logs, axis=1)
-            return likeliest
-        # The largest of log-density plus Gumbel noise is a draw by responsibility.
-        picked: Codes = np.argmax(logs + chance.gumbel(size=logs.shape), axis=1)
-        return picked
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able parameters."""
@@ -132,6 +142,16 @@ class ColumnModes:
             for name in ("weights", "means", "stds", "spikes")
         }
         return cls(**arrays, nullable=bool(values["nullable"]))
+
+
+def _pick_gaussian(logs: Floats, chance: np.random.Generator | None) -> Codes:
+    """**Shape** (n_rows,): a Gaussian for each row of log-densities."""
+    if chance is None:
+        likeliest: Codes = np.argmax(logs, axis=1)
+        return likeliest
+    # The largest of log-density plus Gumbel noise is a draw by responsibility.
+    picked: Codes = np.argmax(logs + chance.gumbel(size=logs.shape), axis=1)
+    return picked
 
 
 def fit_modes(numbers: Floats, columns: tuple[Column, ...]) -> tuple[ColumnModes, ...]:
@@ -187,10 +207,8 @@ def _fit_mixture(x: Floats, finest: float) -> tuple[Floats, Floats, Floats]:
     points = (points - centre) / scale
     floor = max(finest / scale, 1e-6)
     n_modes = min(MAX_MODES, len(np.unique(points)))
-    candidates = [
-        _em(points, start, floor)
-        for start in (_by_quantiles(points, n_modes), _by_range(points, n_modes))
-    ]
+    starts = np.stack([_by_quantiles(points, n_modes), _by_range(points, n_modes)])
+    candidates = _em(points, starts, floor)
     weights, means, stds = max(candidates, key=lambda found: _log_likelihood(points, *found))
     kept = weights > MIN_WEIGHT
     return weights[kept] / weights[kept].sum(), centre + scale * means[kept], scale * stds[kept]
@@ -213,21 +231,60 @@ def _by_range(points: Floats, n_modes: int) -> Floats:
     return starts
 
 
-def _em(points: Floats, means: Floats, floor: float) -> tuple[Floats, Floats, Floats]:
-    """Expectation-maximisation from these means."""
-    n_modes = len(means)
-    weights = np.full(n_modes, 1.0 / n_modes)
-    stds = np.full(n_modes, max(float(np.std(points)) / n_modes, floor))
+def _em(points: Floats, means_AV: Floats, floor: float) -> list[tuple[Floats, Floats, Floats]]:
+    """Expectation-maximisation from each of these A starts of V modes, side by side.
+
+    The P points are the last dimension: a row of them is what a processor's vectors are good at,
+    the ten modes of a point are not.
+    """
+    n_starts, n_modes = means_AV.shape
+    weights_AV = np.full(means_AV.shape, 1.0 / n_modes)
+    stds_AV = np.full(means_AV.shape, max(float(np.std(points)) / n_modes, floor))
+    away_AVP = points - means_AV[:, :, None]
+    shares_AVP = np.empty_like(away_AVP)
     for _ in range(ITERATIONS):
-        logs = _log_densities(points, weights, means, stds)
-        shares = np.exp(logs - logs.max(axis=1, keepdims=True))
-        shares /= shares.sum(axis=1, keepdims=True)
-        mass = shares.sum(axis=0) + 1e-10
-        weights = mass / mass.sum()
-        means = shares.T @ points / mass
-        spread = (shares * (points[:, None] - means) ** 2).sum(axis=0) / mass
-        stds = np.maximum(np.sqrt(spread), floor)
-    return weights, means, stds
+        _write_shares(away_AVP, weights_AV, stds_AV, shares_AVP)
+        shares_PAV = _points_first(shares_AVP)
+        mass_AV = shares_PAV.sum(axis=0) + 1e-10
+        weights_AV = mass_AV / mass_AV.sum(axis=1, keepdims=True)
+        sums = [shares_PAV[:, start].T @ points for start in range(n_starts)]
+        means_AV = np.stack(sums) / mass_AV
+        np.subtract(points, means_AV[:, :, None], out=away_AVP)
+        np.multiply(shares_AVP, np.square(away_AVP), out=shares_AVP)
+        spread_AV = _points_first(shares_AVP).sum(axis=0) / mass_AV
+        stds_AV = np.maximum(np.sqrt(spread_AV), floor)
+    return list(zip(weights_AV, means_AV, stds_AV, strict=True))
+
+
+def _write_shares(away_AVP: Floats, weights_AV: Floats, stds_AV: Floats, out: Floats) -> None:
+    """Responsibilities of the modes for points that are so far away from their means."""
+    np.divide(away_AVP, stds_AV[:, :, None], out=out)
+    np.square(out, out=out)
+    out *= 0.5
+    np.subtract((np.log(weights_AV) - np.log(stds_AV))[:, :, None], out, out=out)
+    out -= out.max(axis=1, keepdims=True)
+    np.exp(out, out=out)
+    out /= _sum_of_modes(out)[:, None]
+
+
+def _points_first(values_AVP: Floats) -> Floats:
+    """**Shape** (P, A, V), in one piece: points are then added up one after the other."""
+    n_starts, n_modes, n_points = values_AVP.shape
+    flat = np.ascontiguousarray(values_AVP.reshape(n_starts * n_modes, n_points).T)
+    return flat.reshape(n_points, n_starts, n_modes)
+
+
+def _sum_of_modes(values_AVP: Floats) -> Floats:
+    """**Shape** (A, P), added in the order in which numpy adds so few neighbours in memory.
+
+    The order decides the last bits, and those of fitted modes are to stay what they are.
+    """
+    parts = list(values_AVP.swapaxes(0, 1))
+    if len(parts) >= 8:
+        pairs = [parts[place] + parts[place + 1] for place in range(0, 8, 2)]
+        parts[:8] = [(pairs[0] + pairs[1]) + (pairs[2] + pairs[3])]
+    total: Floats = sum(parts[1:], start=parts[0])
+    return total
 
 
 def _log_densities(x: Floats, weights: Floats, means: Floats, stds: Floats) -> Floats:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,6 +28,7 @@ from synthfactory.generators.distributed import devices_of, train_on_ranks
 from synthfactory.generators.drawing import Deck
 from synthfactory.generators.holdout import Judge, hold_out
 from synthfactory.generators.layout import Layout
+from synthfactory.generators.members import first_equals, represent, take_each
 from synthfactory.generators.peers import ALONE, Peers
 from synthfactory.generators.precision import (
     describe_products,
@@ -143,7 +146,9 @@ class NeuralGenerator(Generator):
         representation = Representation.fit(learnt)
         rows = representation.encode(learnt, seed=seed)
         judge = None if held is None else Judge(held, seed=seed)
-        kept = self._checkpoint(checkpoint, [learnt], [seed], places[0], threads)
+        kept = None
+        if checkpoint is not None:
+            kept = self._checkpoint(checkpoint, [learnt.digest], [seed], places[0], threads)
         if self.ranks > 1:
             weights = train_on_ranks(
                 self,
@@ -230,18 +235,17 @@ class NeuralGenerator(Generator):
 
     def _checkpoint(
         self,
-        path: Path | None,
-        tables: Sequence[Table],
+        path: Path,
+        tables: Sequence[str],
         seeds: Sequence[int],
         device: torch.device,
         threads: int,
-    ) -> Checkpoint | None:
-        if path is None:
-            return None
+    ) -> Checkpoint:
+        """Where a fit of tables with these digests is kept."""
         key = digest_json(
             {
                 "generator": {"name": self.name, **self.hyperparameters()},
-                "tables": [table.digest for table in tables],
+                "tables": list(tables),
                 "seeds": [str(seed) for seed in seeds],
                 "device": device.type,
                 "threads": threads,
@@ -278,7 +282,7 @@ def members_at_once(device: str) -> int:
 def fit_ensemble(
     spec: NeuralGenerator,
     table: Table,
-    members: Sequence[tuple[Sequence[int], int]],
+    members: Sequence[tuple[Sequence[int] | npt.NDArray[np.integer], int]],
     *,
     device: str = "auto",
     threads: int = 2,
@@ -287,9 +291,10 @@ def fit_ensemble(
 ) -> list[Any]:
     """Fit one model per member, many of them in each step.
 
-    A member follows the single fit of its rows and seed up to rounding: it has a representation, a
-    stream of chance and losses of its own.  A member whose loss is no number is fitted again on its
-    own, where the loop can go back and slow down.
+    A member follows the single fit of its rows and seed up to rounding: it has the representation
+    of its rows, a stream of chance and losses of its own.  Members of one step with equal row
+    numbers, such as a sweep of seeds, share one table and one fitted representation.  A member
+    whose loss is no number is fitted again on its own, where the loop can go back and slow down.
 
     Parameters
     ----------
@@ -326,8 +331,9 @@ def fit_ensemble(
     expect_number("ensemble", "at_once", size, minimum=1, integer=True)
     models: list[Any] = []
     for start in range(0, len(members), size):
-        tables = [table.take(list(rows)) for rows, _ in members[start : start + size]]
-        seeds = [seed for _, seed in members[start : start + size]]
+        together = members[start : start + size]
+        tables = take_each(table, [rows for rows, _ in together])
+        seeds = [seed for _, seed in together]
         models += fit_tables(spec, tables, seeds, device=device, threads=threads, callback=callback)
     return models
 
@@ -344,8 +350,13 @@ def fit_tables(
 ) -> list[Any]:
     """Fit one model per table, all in one step; the tables have one schema.
 
+    What is fitted to rows alone is made once for tables that are the same object, and with a
+    checkpoint, whose key names them by digest, for equal ones.
+
     Parameters
     ----------
+    threads
+        As for `Generator.fit`; before the first step, how many tables are prepared at once.
     checkpoint
         As in `Generator.fit`; one file for all members.
 
@@ -366,7 +377,8 @@ def fit_tables(
             checkpoint=checkpoint,
         )
         return [only]
-    for table in tables:
+    for first in sorted(set(first_equals(tables))):
+        table = tables[first]
         check_learnable(table)
         if table.schema != tables[0].schema:
             raise OrderError("The members of an ensemble have one schema; fit them separately.")
@@ -376,15 +388,14 @@ def fit_tables(
                 "fit it on its own, or choose a smaller batch."
             )
     place = find_device(device)
-    representations = [Representation.fit(table) for table in tables]
-    rows = [
-        member.encode(table, seed=seed)
-        for member, table, seed in zip(representations, tables, seeds, strict=True)
-    ]
+    kept = digests = None
+    if checkpoint is not None:
+        digests = _digests(tables)
+        kept = spec._checkpoint(checkpoint, digests, seeds, place, threads)
+    representations, rows = represent(tables, seeds, threads=threads, digests=digests)
     with using_threads(threads), using_precision(spec.precision, place):
         trainer = spec._trainer(representations, Deck(rows, place), seeds, place)
         steps = [spec.steps(len(part)) for part in rows]
-        kept = spec._checkpoint(checkpoint, tables, seeds, place, threads)
         models = _train_members(trainer, steps, spec, callback, kept)
     return [
         spec.fit(tables[member], seed=seeds[member], device=device, threads=threads)
@@ -392,6 +403,13 @@ def fit_tables(
         else model
         for member, model in enumerate(models)
     ]
+
+
+def _digests(tables: Sequence[Table]) -> list[str]:
+    """The digest of each; that of the same object is computed once."""
+    firsts = first_equals(tables)
+    known = {first: tables[first].digest for first in set(firsts)}
+    return [known[first] for first in firsts]
 
 
 def _check_one_process(spec: NeuralGenerator) -> None:
@@ -426,9 +444,12 @@ def _train_members(
         checkpoint=checkpoint,
         aside=ends,
     )
-    last = {name: value.clone() for name, value in trainer.learnt.items()}
-    models = []
-    for member, own in enumerate(steps):
-        trainer.restore({**trainer.tensors, **(ends.get(own) or last)})
-        models.append(None if member in course.failed else trainer.finish(member))
-    return models
+    models: dict[int, Any] = {}
+    # The longest first, which the trainer is now; then each other end is gone back to once.
+    for end in sorted(set(steps), reverse=True):
+        if ends.get(end):
+            trainer.restore({**trainer.tensors, **ends[end]})
+        for member, own in enumerate(steps):
+            if own == end:
+                models[member] = None if member in course.failed else trainer.finish(member)
+    return [models[member] for member in range(len(steps))]

@@ -8,7 +8,7 @@ Rows are kept as codes; a dense one-hot exists for one batch at a time only.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from synthfactory.generators.modes import ColumnModes, Floats, fit_modes
 from synthfactory.generators.precision import fuses
 from synthfactory.seeds import numpy_stream
 from synthfactory.tables import Encoded, Encoder, Schema, Table
+from synthfactory.tables.encode import Mapper
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,16 +44,18 @@ class Representation:
     @classmethod
     def fit(cls, table: Table) -> Representation:
         """The representation of a table's rows."""
-        encoder = Encoder(table.schema)
-        encoded = encoder.encode(table)
+        return cls.of(table.schema, Encoder(table.schema).encode(table))
+
+    @classmethod
+    def of(cls, schema: Schema, encoded: Encoded) -> Representation:
+        """The representation of rows that are numbers already; it needs no chance."""
+        encoder = Encoder(schema)
         counts = tuple(
             tuple(np.bincount(encoded.codes[:, place], minlength=size).tolist())
             for place, size in enumerate(encoder.cardinalities)
         )
         return cls(
-            schema=table.schema,
-            modes=fit_modes(encoded.numbers, encoder.numeric),
-            level_counts=counts,
+            schema=schema, modes=fit_modes(encoded.numbers, encoder.numeric), level_counts=counts
         )
 
     @property
@@ -75,14 +78,37 @@ class Representation:
 
         Without a seed it is the most responsible one.
         """
-        encoded = Encoder(self.schema).encode(table)
-        scalars = np.zeros((len(encoded), self.n_numeric), dtype=np.float32)
-        codes = np.zeros((len(encoded), len(self.span_sizes)), dtype=np.int64)
+        (rows,) = self.encode_each(Encoder(self.schema).encode(table), [seed])
+        return rows
+
+    def encode_each(
+        self, encoded: Encoded, seeds: Sequence[int | None], mapping: Mapper = map
+    ) -> list[Rows]:
+        """`encode` for each seed; what does not depend on the seed is computed once.
+
+        Parameters
+        ----------
+        encoded
+            The table as numbers.
+        mapping
+            Maps a function over the seeds' chance, as `map` does; a pool's makes several at once.
+        """
+        n_rows, n_spans = len(encoded), len(self.span_sizes)
+        scalars = [np.zeros((n_rows, self.n_numeric), dtype=np.float32) for _ in seeds]
+        codes = [np.zeros((n_rows, n_spans), dtype=np.int64) for _ in seeds]
         for place, column in enumerate(self.modes):
-            chance = None if seed is None else numpy_stream(seed, "modes", place)
-            scalars[:, place], codes[:, place] = column.encode(encoded.numbers[:, place], chance)
-        codes[:, self.n_numeric :] = encoded.codes
-        return Rows(scalars_BM=torch.from_numpy(scalars), codes_BS=torch.from_numpy(codes))
+            chances = [
+                None if seed is None else numpy_stream(seed, "modes", place) for seed in seeds
+            ]
+            found = column.encode_each(encoded.numbers[:, place], chances, mapping)
+            for member, (own_scalars, own_codes) in enumerate(found):
+                scalars[member][:, place], codes[member][:, place] = own_scalars, own_codes
+        for own in codes:
+            own[:, self.n_numeric :] = encoded.codes
+        return [
+            Rows(scalars_BM=torch.from_numpy(own_scalars), codes_BS=torch.from_numpy(own_codes))
+            for own_scalars, own_codes in zip(scalars, codes, strict=True)
+        ]
 
     def numbers(self, rows: Rows) -> Floats:
         """**Shape** (B, M): the numeric columns, NaN where missing; neither clipped nor rounded.

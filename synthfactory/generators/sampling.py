@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import abc
 import concurrent.futures
+import copy
+import functools
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -170,13 +172,14 @@ class NeuralModel(Model):
 
     def draw(self, inputs: Any, stream: torch.Generator) -> Rows:
         """Rows of these inputs; modes and levels are drawn by their softmax."""
-        return self._rows(self.logits(inputs), stream)
+        return self.rows(self.logits(inputs), stream)
 
     def draw_logits(self, n_rows: int, stream: torch.Generator, wanted: Wanted) -> Tensor:
         """**Shape** (W, B): the logits of new rows."""
         return self.logits(self.inputs(n_rows, stream, wanted))
 
-    def _rows(self, logits_WB: Tensor, stream: torch.Generator) -> Rows:
+    def rows(self, logits_WB: Tensor, stream: torch.Generator) -> Rows:
+        """Rows of these logits; modes and levels are drawn by their softmax."""
         scalars_MB = self.scalars(logits_WB, stream)
         codes_SB = draw_codes(self.layout, logits_WB, stream)
         return Rows(scalars_BM=scalars_MB.t(), codes_BS=codes_SB.t())
@@ -263,7 +266,7 @@ class NeuralModel(Model):
             stream = torch_stream(address, "batch", number, device=device)
             left = n_rows - number * size
             count = size if wanted else min(size, left)
-            rows = self._rows(self.draw_logits(count, stream, wanted), stream)
+            rows = self.rows(self.draw_logits(count, stream, wanted), stream)
             rows = wanted.hits(rows, self.representation) if wanted else rows
             return self.representation.encoded(rows)
 
@@ -278,6 +281,26 @@ class NeuralModel(Model):
         if found < n_rows:
             fall_short(found, n_rows, done * size, shortfall)
         return kept, done * size if wanted else found
+
+    def replace(
+        self, weights: Mapping[str, Tensor], representation: Representation | None = None
+    ) -> Self:
+        """This model with other weights of the same shapes, on the same device.
+
+        What was made for the layout is shared with this one, not made again.
+
+        Parameters
+        ----------
+        representation
+            Another one with as many modes of each column; None for the same.
+        """
+        other = copy.copy(self)
+        for name in list(vars(other)):
+            if isinstance(getattr(type(other), name, None), functools.cached_property):
+                delattr(other, name)
+        other.weights = dict(weights)
+        other.representation = representation or self.representation
+        return other
 
     def to(self, device: torch.device) -> Self:
         """The same model with its weights on another device."""
@@ -345,16 +368,22 @@ def draw_codes(layout: Layout, logits_WB: Tensor, stream: torch.Generator) -> Te
     if fuses(logits_WB):
         return _draw_codes_compiled(layout, logits_WB, bits((n_spans, n_rows), stream))
     places_SB = 1.0 - torch.rand(n_spans, n_rows, generator=stream, device=logits_WB.device)
-    codes_SB = torch.empty(n_spans, n_rows, dtype=torch.int64, device=logits_WB.device)
+    order_S = torch.tensor(layout.order, dtype=torch.int64, device=logits_WB.device)
+    # Spans of one size are neighbours here, as among the logits.
+    places_SB = places_SB.index_select(0, order_S)
+    found_SB = torch.empty_like(places_SB)
+    first = 0
     for group in layout.groups:
-        spans = [place for place, size in enumerate(layout.sizes) if size == group.size]
+        mine = slice(first, first + group.count)
         part = logits_WB[group.rows].unflatten(0, (group.count, group.size))
         weights = (part - part.amax(dim=1, keepdim=True)).exp_()
         cumulated = weights.cumsum(dim=1)
-        wanted = places_SB[spans].unsqueeze(1) * cumulated[:, -1:]
+        wanted = places_SB[mine].unsqueeze(1) * cumulated[:, -1:]
         below = torch.lt(cumulated, wanted, out=torch.empty_like(cumulated))
-        codes_SB[spans] = below.sum(dim=1).to(torch.int64)
-    return codes_SB
+        torch.sum(below, dim=1, out=found_SB[mine])
+        first = mine.stop
+    codes_SB = torch.empty(n_spans, n_rows, dtype=torch.int64, device=logits_WB.device)
+    return codes_SB.index_copy_(0, order_S, found_SB.to(torch.int64))
 
 
 def _draw_codes_compiled(layout: Layout, logits_WB: Tensor, bits_SB: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ the step, from losses averaged over the ranks, or from what rank 0 sees; so all 
 from __future__ import annotations
 
 import abc
+import concurrent.futures
 import contextlib
 import dataclasses
 import functools
@@ -32,6 +33,7 @@ from synthfactory.artifacts import write_atomic
 from synthfactory.errors import Interrupted, OrderError, TrainingError
 from synthfactory.generators.base import Callback, Progress
 from synthfactory.generators.peers import ALONE, Peers
+from synthfactory.tables.encode import Mapper
 
 REPORTS = 200
 SNAPSHOTS = 20
@@ -509,6 +511,21 @@ def using_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def mapping_in_threads(threads: int) -> Iterator[Mapper]:
+    """`map` in so many threads, each of which computes alone; torch's number is put back."""
+    if threads == 1:
+        yield map
+        return
+    with (
+        using_threads(1),
+        concurrent.futures.ThreadPoolExecutor(
+            threads, initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool,
+    ):
+        yield pool.map
 
 
 def find_device(device: str) -> torch.device:

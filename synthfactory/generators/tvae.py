@@ -39,6 +39,7 @@ from synthfactory.generators.features import Features, Heads
 from synthfactory.generators.flat import Adam, Flat
 from synthfactory.generators.layout import Layout
 from synthfactory.generators.likelihood import CellLikelihood
+from synthfactory.generators.members import fill_members
 from synthfactory.generators.networks import Perceptron, Shapes
 from synthfactory.generators.neural import NeuralGenerator, NeuralTrainer
 from synthfactory.generators.noise import Noise, block_of, normal
@@ -180,16 +181,16 @@ class TVAETrainer(NeuralTrainer):
         )
 
     def _initialise(self) -> None:
-        for member, seed in enumerate(self._seeds):
-            stream = torch_stream(seed, "initial weights")
+        def fill(member: int, value: Mapping[str, Tensor]) -> None:
+            stream = torch_stream(self._seeds[member], "initial weights")
             features = self._layout.feature_placement(member)
-            value = dict(self.flat.member(member))
             self._encoder.initialise(value, stream, inputs=features)
             self._decoder.initialise(value, stream, outputs=features)
             n_in = self._decoder.sizes[-2]
             self._heads.initialise(value, self._layout.placement(member), n_in, stream)
             value["sigma"].fill_(SIGMA)
-        self.flat.refresh()
+
+        fill_members([self.flat], fill)
 
     def prepare(self, step: int) -> None:
         """Draw the chance of the next block, and look up its rows."""
@@ -265,8 +266,7 @@ class TVAETrainer(NeuralTrainer):
             return model
         stream = torch_stream(self._seeds[member], "calibration", device=device)
         rows = self._deck.of_member(member) if rows is None else rows
-        weights, representation = calibrate(model, representation, rows, stream)
-        return TVAEModel(self._spec, representation, weights, encoder)
+        return calibrate(model, rows, stream)
 
 
 TVAE.trainer = TVAETrainer
