@@ -1,4 +1,4 @@
-"""Compiles every kernel that CTGAN's step launches for an NVIDIA GPU, on a machine without one.
+"""Compiles every kernel that CTGAN's or TVAE's step launches on an NVIDIA GPU, without one.
 
     python tests/compiled_for_gpu.py
 
@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 import triton
-from generators.examples import SMALL_GAN, as_table, mixed
+from generators.examples import SMALL_GAN, SMALL_VAE, as_table, mixed
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
-from synthfactory.generators import ctgan, fusing
+from synthfactory.generators import ctgan, fusing, tvae
 from synthfactory.generators.drawing import Deck
 from synthfactory.generators.representation import Representation
 
@@ -37,6 +37,8 @@ def _compile(kernel: Any, *args: Any, grid: Any, warmup: bool, **named: Any) -> 
     options = {name: named.pop(name) for name in OPTIONS if name in named}
     bound = inspect.signature(kernel.fn).bind(*args, **named).arguments
     constant = {p.name for p in kernel.params if p.is_constexpr}
+    # As at a launch.
+    constant |= {name for name, value in bound.items() if type(value) is int and value == 1}
     signature = {
         name: "constexpr" if name in constant else _type_of(value) for name, value in bound.items()
     }
@@ -59,7 +61,8 @@ def _type_of(value: Any) -> str:
 def main() -> None:
     """Make a step of models that use every kernel, in float32 and bfloat16."""
     JITFunction.run = _compile
-    ctgan.loops_of = lambda device, n_rows: fusing.GpuLoops()  # type: ignore[assignment]
+    for module in (ctgan, tvae):
+        module.loops_of = lambda device, n_rows: fusing.GpuLoops()  # type: ignore[assignment]
     cpu = torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder:
         table = as_table(mixed(300).drop(columns="person"), Path(folder))
@@ -67,7 +70,8 @@ def main() -> None:
     deck = Deck([representation.encode(table, seed=1)], cpu)
     whole = dataclasses.replace(SMALL_GAN, dropout=0.5, discriminator_dims=(32, 16))
     plain = dataclasses.replace(SMALL_GAN, average_decay=0.0)
-    for spec in (whole, dataclasses.replace(whole, precision="bf16"), plain):
+    low = [dataclasses.replace(spec, precision="bf16") for spec in (whole, SMALL_VAE)]
+    for spec in (whole, plain, SMALL_VAE, *low):
         trainer = spec._trainer([representation], deck, [1], cpu)
         trainer.prepare(0)
         trainer.step(0)

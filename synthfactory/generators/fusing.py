@@ -1,8 +1,9 @@
 """Which compiled loops do the work between matrix products on a device.
 
 On a processor these are numba's (`synthfactory.generators._kernels`), on an NVIDIA GPU Triton's
-(`synthfactory.generators._kernels.gpu`).  A GPU without Triton, or of another maker, takes the
-plain way, operation by operation; so do ranks that train one model together on GPUs.
+(`synthfactory.generators._kernels.gpu` and `gpu_variational`).  A GPU without Triton, or of another
+maker, takes the plain way, operation by operation; so do ranks that train one model together on
+GPUs.
 """
 
 from __future__ import annotations
@@ -59,6 +60,13 @@ class ProcessorLoops:
 
         return adversarial
 
+    @functools.cached_property
+    def variational(self) -> Any:
+        """TVAE's."""
+        from synthfactory.generators._kernels import variational
+
+        return variational
+
     def array_of(self, tensor: Tensor) -> Any:
         """The numbers of a tensor as the loops take them: bfloat16 as its bits."""
         return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
@@ -73,6 +81,13 @@ class GpuLoops:
         from synthfactory.generators._kernels import gpu
 
         return gpu
+
+    @functools.cached_property
+    def variational(self) -> Any:
+        """TVAE's."""
+        from synthfactory.generators._kernels import gpu_variational
+
+        return gpu_variational
 
     def array_of(self, tensor: Tensor) -> Any:
         """The tensor itself."""

@@ -508,6 +508,10 @@ class Perceptron:
         to_input
             Whether the gradient at the input is asked for.
         """
+        return BoundPerceptron(self.layers(flat, n_rows, to_input=to_input))
+
+    def layers(self, flat: Flat, n_rows: int, *, to_input: bool) -> list[Layer]:
+        """What `bind` ties together."""
         units = [
             flat.values.new_zeros(flat.n_members, size, n_rows, dtype=flat.dtype)
             for size in self.sizes
@@ -515,8 +519,8 @@ class Perceptron:
         # Two places for gradients in turns, which stay in the processor's cache.
         widest = flat.n_members * max(self.sizes) * n_rows
         places = [flat.values.new_zeros(widest, dtype=flat.dtype) for _ in range(2)]
-        layers = [
-            _Layer(
+        return [
+            Layer(
                 flat.matrix[f"{name}.weight"],
                 flat.matrix[f"{name}.bias"] if self._has_bias(place) else None,
                 flat.grad[f"{name}.weight"],
@@ -527,7 +531,6 @@ class Perceptron:
             )
             for place, name in enumerate(self._names)
         ]
-        return BoundPerceptron(layers)
 
     def apply(self, weights: Mapping[str, Tensor], x_IB: Tensor) -> Tensor:
         """**Shape** (n_in, B) to (n_out, B), of the weights of one member."""
@@ -542,8 +545,20 @@ class Perceptron:
         return x_IB
 
 
-class _Layer:
-    """A linear layer of K networks, with the views of everything that its passes touch."""
+class Layer:
+    """A linear layer of K networks, with the views of everything that its passes touch.
+
+    Attributes
+    ----------
+    bias, d_bias
+        **Shape** (K, O): of the products' precision, and its gradient, float32; None without.
+    d_weight
+        **Shape** (K, O, I): the gradient of the weights, float32.
+    inputs, inputs_KBI
+        What it reads, **shape** (K, I, B), and a view of it.
+    sums
+        What it writes, **shape** (K, O, B).
+    """
 
     def __init__(
         self,
@@ -556,28 +571,37 @@ class _Layer:
         d_inputs: Tensor | None,
     ) -> None:
         self._weight, self._turned = weight_KOI, weight_KOI.transpose(1, 2)
-        self._bias = None if bias_KO is None else bias_KO.unsqueeze(2)
-        self._d_weight, self._d_bias = d_weight_KOI, d_bias_KO
-        self.inputs, self._inputs_KBI = inputs_KIB, inputs_KIB.transpose(1, 2)
+        self.bias, self.d_bias = bias_KO, d_bias_KO
+        self._bias_KO1 = None if bias_KO is None else bias_KO.unsqueeze(2)
+        self.d_weight = d_weight_KOI
+        self.inputs, self.inputs_KBI = inputs_KIB, inputs_KIB.transpose(1, 2)
         self.sums = sums_KOB
         if d_inputs is not None:
             d_inputs = d_inputs[: inputs_KIB.numel()].view(inputs_KIB.shape)
         self._d_inputs = d_inputs
 
+    def multiply(self) -> Tensor:
+        """Write and return the sums without bias."""
+        return torch.bmm(self._weight, self.inputs, out=self.sums)
+
     def forward(self) -> Tensor:
         """Write and return the sums."""
-        torch.bmm(self._weight, self.inputs, out=self.sums)
-        return self.sums if self._bias is None else self.sums.add_(self._bias)
+        sums = self.multiply()
+        return sums if self._bias_KO1 is None else sums.add_(self._bias_KO1)
 
-    def backward(self, d_sums_KOB: Tensor) -> Tensor | None:
-        """Write the gradients of the weights; returns the inputs', when it is asked for."""
-        if self._d_bias is not None:
-            torch.sum(d_sums_KOB, dim=2, dtype=torch.float32, out=self._d_bias)
-        d_sums_KOB = d_sums_KOB.to(self._weight.dtype)
-        set_product(self._d_weight, d_sums_KOB, self._inputs_KBI, self._weight.dtype)
+    def multiply_back(self, d_sums_KOB: Tensor) -> Tensor | None:
+        """The gradient at the inputs, when it is asked for."""
         if self._d_inputs is None:
             return None
         return torch.bmm(self._turned, d_sums_KOB, out=self._d_inputs)
+
+    def backward(self, d_sums_KOB: Tensor) -> Tensor | None:
+        """Write the gradients of the weights; returns the inputs', when it is asked for."""
+        if self.d_bias is not None:
+            torch.sum(d_sums_KOB, dim=2, dtype=torch.float32, out=self.d_bias)
+        d_sums_KOB = d_sums_KOB.to(self._weight.dtype)
+        set_product(self.d_weight, d_sums_KOB, self.inputs_KBI, self._weight.dtype)
+        return self.multiply_back(d_sums_KOB)
 
 
 class BoundPerceptron:
@@ -595,7 +619,7 @@ class BoundPerceptron:
         **Shape** (K, n_out, B), float32: what it writes.
     """
 
-    def __init__(self, layers: Sequence[_Layer]) -> None:
+    def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = layers
         self.input = layers[0].inputs
         self._last = layers[-1].sums

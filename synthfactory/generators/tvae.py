@@ -34,13 +34,14 @@ from synthfactory.generators.base import (
     expect_widths,
 )
 from synthfactory.generators.calibration import calibrate
-from synthfactory.generators.drawing import Batches, Deck
+from synthfactory.generators.drawing import Batch, Batches, Deck
 from synthfactory.generators.features import Features, Heads
 from synthfactory.generators.flat import Adam, Flat
+from synthfactory.generators.fusing import GpuLoops, loops_of
 from synthfactory.generators.layout import Layout
 from synthfactory.generators.likelihood import CellLikelihood
 from synthfactory.generators.members import fill_members
-from synthfactory.generators.networks import Perceptron, Shapes
+from synthfactory.generators.networks import BoundPerceptron, Perceptron, Shapes
 from synthfactory.generators.neural import NeuralGenerator, NeuralTrainer
 from synthfactory.generators.noise import Noise, block_of, normal
 from synthfactory.generators.peers import ALONE, Peers
@@ -54,6 +55,12 @@ from synthfactory.generators.variational import (
     FusedLikelihood,
     Latent,
     Likelihood,
+)
+from synthfactory.generators.variational_gpu import (
+    GpuLatent,
+    GpuLikelihood,
+    GpuPerceptron,
+    GpuRows,
 )
 from synthfactory.seeds import torch_stream
 from synthfactory.tables import Encoder, Table
@@ -127,6 +134,12 @@ class TVAETrainer(NeuralTrainer):
 
     loss_names = ("reconstruction", "divergence")
 
+    _features: Features
+    _encode: BoundPerceptron
+    _decode: BoundPerceptron
+    _latent: Latent | GpuLatent
+    _likelihood: Likelihood | GpuLikelihood
+
     def __init__(
         self,
         spec: TVAE,
@@ -139,7 +152,8 @@ class TVAETrainer(NeuralTrainer):
     ) -> None:
         self._spec, self._layout, self._deck = spec, layout, deck
         self._representations, self._seeds, self._peers = representations, seeds, peers
-        self._features = Features(layout, device)
+        self._n_rows = min(spec.batch_size, *deck.lengths)
+        loops = loops_of(device, self._n_rows)
         self._heads = Heads(layout, device)
         self._encoder = _encoder(spec, layout)
         self._decoder = _decoder(spec, layout)
@@ -151,9 +165,14 @@ class TVAETrainer(NeuralTrainer):
             matrix_dtype(spec.precision),
         )
         self._initialise()
-        self._adam = Adam(self.flat, lr=spec.lr, betas=(0.9, 0.999), weight_decay=spec.weight_decay)
+        self._adam = Adam(
+            self.flat,
+            lr=spec.lr,
+            betas=(0.9, 0.999),
+            weight_decay=spec.weight_decay,
+            loops=loops,
+        )
         self.losses = torch.zeros(len(self.loss_names), n_members, device=device)
-        self._n_rows = min(spec.batch_size, *deck.lengths)
         n_normal = spec.embedding_dim * self._n_rows
         streams = peers.streams(seeds)
         self.block = block_of(n_normal, device)
@@ -161,11 +180,29 @@ class TVAETrainer(NeuralTrainer):
             streams, "tvae", n_normal=n_normal, n_uniform=0, device=device, block=self.block
         )
         self._batches = Batches(deck, layout, self._n_rows, streams, self.block)
-        self._bind()
+        if isinstance(loops, GpuLoops) and not layout.wide:
+            self._bind_kernels(loops)
+        else:
+            self._bind()
+
+    def _bind_kernels(self, loops: GpuLoops) -> None:
+        """`_bind` of a GPU's kernels."""
+        flat, layout, n_rows = self.flat, self._layout, self._n_rows
+        self._features = GpuRows(layout, flat.values.device, loops)
+        self._encode = GpuPerceptron(self._encoder, flat, n_rows, loops)
+        self._decode = GpuPerceptron(self._decoder, flat, n_rows, loops, to_input=True)
+        bias = f"encoder.{len(self._spec.encoder_dims)}.bias"
+        self._latent = GpuLatent(
+            self._encode.output, flat.value[bias], flat.grad[bias], self._decode.input, loops
+        )
+        self._likelihood = GpuLikelihood(
+            layout, self._decode.output, flat, self._spec.loss_factor, loops
+        )
 
     def _bind(self) -> None:
         """Tie the parts of a step together: each reads where the one before it writes."""
         flat = self.flat
+        self._features = Features(self._layout, flat.values.device)
         self._encode = self._encoder.bind(flat, self._n_rows)
         self._decode = self._decoder.bind(flat, self._n_rows, to_input=True)
         self._logits = self._heads.place(self._decode.output)
@@ -203,18 +240,26 @@ class TVAETrainer(NeuralTrainer):
         noise_KZB = self._noise.reader(slot).normal(self._spec.embedding_dim, self._n_rows)
         self._features.of_batch(batch, self._encode.input)
         self._encode.forward()
-        divergence_K = self._latent.draw(noise_KZB)
+        divergence = self._latent.draw(noise_KZB)
         self._decode.forward()
-        self._heads.forward(flat, self._decode.output, self._logits)
-        reconstruction_K, d_KWB = self._likelihood.learn(batch)
-        d_points_KZB = self._decode.backward(self._heads.backward(flat, d_KWB))
+        if isinstance(self._likelihood, GpuLikelihood):
+            d_KOB = self._likelihood.learn(batch, divergence, self.losses)
+        else:
+            d_KOB = self._learn(self._likelihood, batch, divergence)
+        d_points_KZB = self._decode.backward(d_KOB)
         assert d_points_KZB is not None
         self._encode.backward(self._latent.backward(d_points_KZB))
         self._peers.average(flat.grads)
         self._adam.step()
         flat.value["sigma"].clamp_(*SIGMA_RANGE)
+
+    def _learn(self, likelihood: Likelihood, batch: Batch, divergence_K: Tensor) -> Tensor:
+        """The gradient at the decoder's output, **shape** (K, O, B); adds to the losses."""
+        self._heads.forward(self.flat, self._decode.output, self._logits)
+        reconstruction_K, d_KWB = likelihood.learn(batch)
         self.losses[0] += reconstruction_K
         self.losses[1] += divergence_K
+        return self._heads.backward(self.flat, d_KWB)
 
     @property
     def tensors(self) -> dict[str, Tensor]:

@@ -4,7 +4,8 @@ drawn, and the likelihood of the rows.
 Every result has a place of its own that is kept from step to step: to ask for memory, and to make
 views of it, takes as long as the arithmetic of a small layer.  On a processor, in float32, one
 compiled loop does the work of all operations between two matrix products (`FusedLatent`,
-`FusedLikelihood`); the plain classes run everywhere.
+`FusedLikelihood`), and on an NVIDIA GPU one kernel (`synthfactory.generators.variational_gpu`); the
+plain classes run everywhere.
 
 Legend: K members, B batch rows, M numeric columns, S spans, W width of the logits, Z latent width.
 """
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from synthfactory.generators.drawing import Batch
 from synthfactory.generators.features import softmax
+from synthfactory.generators.fusing import ProcessorLoops
 from synthfactory.generators.layout import Layout
 
 LOG_VARIANCE_RANGE = (-20.0, 10.0)
@@ -154,6 +156,7 @@ class FusedLatent(Latent):
 
     def __init__(self, encoded_K2ZB: Tensor, points_KZB: Tensor) -> None:
         super().__init__(encoded_K2ZB, points_KZB)
+        self._loops = ProcessorLoops().variational
         self._divergence_K = encoded_K2ZB.new_zeros(len(encoded_K2ZB))
         self._arrays = tuple(tensor.numpy() for tensor in (encoded_K2ZB, points_KZB, self._moved))
         self._outputs = self._divergence_K.numpy(), self._d_encoded.numpy()
@@ -162,21 +165,17 @@ class FusedLatent(Latent):
 
     def draw(self, noise_KZB: Tensor) -> Tensor:
         """See `Latent.draw`."""
-        from synthfactory.generators._kernels import variational as kernels
-
         encoded, points, moved = self._arrays
         totals, _ = self._outputs
-        kernels.draw(encoded, noise_KZB.numpy(), points, moved, self._low, self._high, totals)
+        self._loops.draw(encoded, noise_KZB.numpy(), points, moved, self._low, self._high, totals)
         return self._divergence_K.mul_(self._share).sub_(0.5 * self._n_latent)
 
     def backward(self, d_points_KZB: Tensor) -> Tensor:
         """See `Latent.backward`."""
-        from synthfactory.generators._kernels import variational as kernels
-
         encoded, _, moved = self._arrays
         share = np.float32(1.0 / self._n_rows)
         _, d_encoded = self._outputs
-        kernels.draw_backward(
+        self._loops.draw_backward(
             encoded, moved, d_points_KZB.numpy(), self._low, self._high, share, d_encoded
         )
         return self._d_encoded
@@ -194,6 +193,7 @@ class FusedLikelihood(Likelihood):
         factor: float,
     ) -> None:
         super().__init__(layout, logits_KWB, sigma_KM, d_sigma_KM, factor)
+        self._loops = ProcessorLoops().variational
         self._loss_K = logits_KWB.new_zeros(len(logits_KWB))
         self._starts, self._sizes = np.array(layout.starts), np.array(layout.sizes)
         self._logits = logits_KWB.numpy()
@@ -202,17 +202,15 @@ class FusedLikelihood(Likelihood):
 
     def learn(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """See `Likelihood.learn`."""
-        from synthfactory.generators._kernels import variational as kernels
-
         scale = np.float32(self._scale)
         d_logits, losses = self._outputs
         sigma, d_sigma = self._sigmas
-        kernels.learn_codes(
+        self._loops.learn_codes(
             self._logits, batch.places.numpy(), self._starts, self._sizes, scale, d_logits, losses
         )
         scalars, present = batch.scalars_KMB.numpy(), batch.present_KMB.numpy()
         counts = batch.counts_KM.numpy()
-        kernels.learn_scalars(
+        self._loops.learn_scalars(
             self._logits, scalars, present, counts, sigma, scale, d_logits, d_sigma,
             losses,
         )  # fmt: skip
