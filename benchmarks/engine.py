@@ -66,6 +66,8 @@ from synthfactory.tables import Parts
 
 RESULTS = os.environ.get("SYNTHFACTORY_RESULTS", Path(__file__).resolve().parent / "results")
 HOME = Path(RESULTS) / "engine"
+# When to end, in seconds since 1970.
+END_S = float(os.environ.get("SYNTHFACTORY_UNTIL", "inf"))
 OURS: dict[str, NeuralGenerator] = {
     "CTGAN": sf.CTGAN(
         epochs=300, batch_size=500, generator_lr=2e-4, discriminator_lr=2e-4, dropout=0.5
@@ -319,15 +321,18 @@ def whole(options: argparse.Namespace) -> None:
             "threads": options.threads,
             "device": options.device,
         }
-        for arm in ours_of(options):
-            for which in ("first", "again"):
+        try:
+            for arm, which in itertools.product(ours_of(options), ("first", "again")):
                 fit = functools.partial(_whole_fit, spec, arm, turn, options)
                 spent = attempts(f"{model}, {arm}, {which}", fit)
                 if spent is not None:
                     entry.setdefault(which, {})[arm] = rounded([spent])[0]
-        theirs = functools.partial(_reference_fit, model, table, spec.epochs, turn, options)
-        entry |= attempts(f"{model}, reference", theirs) or {}
-        record("whole", entry)
+            theirs = functools.partial(_reference_fit, model, table, spec.epochs, turn, options)
+            entry |= attempts(f"{model}, reference", theirs) or {}
+        finally:
+            # Even when the time is up: a fit without the other side is worth keeping.
+            if "first" in entry:
+                record("whole", entry)
     attempts.check()
 
 
@@ -738,8 +743,9 @@ def ensemble(options: argparse.Namespace) -> None:
     table = table_of("adult")
     epochs = options.epochs or 300
     entry: dict[str, Any] = {"model": "CTGAN", "epochs": epochs, "device": options.device}
-    entry |= _reference_of_ensemble(table, epochs, options)
     attempts = Attempts()
+    theirs = functools.partial(_reference_of_ensemble, table, epochs, options)
+    entry |= attempts("reference", theirs) or {}
     for size, precision in itertools.product(options.members, options.precision):
         spec = with_fields(
             OURS["CTGAN"],
@@ -750,10 +756,14 @@ def ensemble(options: argparse.Namespace) -> None:
         one = functools.partial(_one_ensemble, spec, table, size, options)
         figures = attempts(f"{size} members, {precision}", one)
         if figures is not None:
-            theirs = entry.get("reference_s", entry.get("reference_estimated"))
-            ours = figures.get("seconds", figures.get("seconds_estimated"))
-            record("ensemble", {**entry, **figures, "ratio": rounded([size * theirs / ours])[0]})
+            record("ensemble", {**entry, **figures, **_ratio(size, entry, figures)})
     attempts.check()
+
+
+def _ratio(size: int, entry: dict[str, Any], figures: dict[str, Any]) -> dict[str, float]:
+    theirs = entry.get("reference_s", entry.get("reference_estimated"))
+    ours = figures.get("seconds", figures.get("seconds_estimated"))
+    return {} if theirs is None else {"ratio": rounded([size * theirs / ours])[0]}
 
 
 def _reference_of_ensemble(
@@ -1105,9 +1115,11 @@ def _ensemble_rows(entries: Sequence[dict[str, Any]]) -> list[list[str]]:
                 entry.get("precision", "auto"),
                 str(entry["epochs"]),
                 _device(entry),
-                f"{entry['members'] * theirs:.0f} (one fit{note} times members)",
+                "-"
+                if theirs is None
+                else f"{entry['members'] * theirs:.0f} (one fit{note} times members)",
                 ours,
-                f"{entry['ratio']:.0f}x",
+                "-" if theirs is None else f"{entry['ratio']:.0f}x",
                 ", ".join(f"{parts[name]:.1f}" for name in PHASES if name in parts) or "-",
                 ", ".join(f"{pairs[name]:.3f}" for name in SAMPLED if name in pairs) or "-",
             ]
@@ -1250,7 +1262,7 @@ def within(limit_s: float) -> Iterator[None]:
 
 def run(part: str, options: argparse.Namespace) -> bool:
     """One part, within its time; whether it went well.  What it doesn't do is said."""
-    left_s = float(os.environ.get("SYNTHFACTORY_UNTIL", "inf")) - time.time()
+    left_s = float("inf") if part == "report" else END_S - time.time()
     said = " ".join([part, *(word for word in options.said if word not in PARTS)])
     if left_s < options.needs:
         print(f"left out for lack of time: {said} ({left_s:.0f} s are left, it needs "
@@ -1329,6 +1341,7 @@ def main() -> None:
     waiting = [list(words) for then, words in groups if not then] or [[]]
     plan = [parser.parse_args(words) for words in waiting]
     failed = bool(os.environ.get("SYNTHFACTORY_FAILED"))
+    print(described()["machine"], flush=True)
     for place, options in enumerate(plan):
         options.said = waiting[place]
         for part in options.parts:
