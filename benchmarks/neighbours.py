@@ -2,6 +2,7 @@
 
     python benchmarks/neighbours.py --sdmetrics OTHER/bin/python   # an environment with sdmetrics
     python benchmarks/neighbours.py                                # without the comparison
+    python benchmarks/engine.py neighbours --device cuda           # a GPU beside the processor
 
 Rows of Adult look for their nearest row among 30,000 real ones: rows whose columns were drawn
 independently (far from everybody, the hard case), and the real rows themselves (nobody is their
@@ -26,7 +27,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,55 @@ def wide(threads: int, n: int = 20_000) -> dict[str, Any]:
     took = timed(lambda: nearest(rows, others, threads=threads), 1)
     return {"rows": f"{n} x {n} x 100 columns", **took,
             "values_per_s": round(n * n * 100 / took["wall_s"])}  # fmt: skip
+
+
+def beside_processor(
+    device: str, threads: int, sizes: tuple[int, ...] = (30_000, 100_000)
+) -> Iterator[dict[str, Any]]:
+    """The search on a device, then the compiled one, of the hard rows and of rows like people.
+
+    The device's figures come first, so that they are there should the rest take too long.  The
+    distances are equal to the last bit, or that is a finding.
+    """
+    table = sf.read_table(ADULT)
+    encoder = Encoder(table.schema)
+    real = encoder.encode(table)
+    spread, centre = scales(real), centres(real)
+    chance = np.random.default_rng(2)
+    kinds = {"independent rows": shuffled, "disturbed people": disturbed}
+    pairs = {
+        (kind, n): [by_scale(make(real, n, chance), spread, centre) for _ in range(2)]
+        for n in sizes
+        for kind, make in kinds.items()
+    }
+    few = [by_scale(real[:N_SMALL], spread, centre)] * 2
+    nearest(*few, threads=threads, device=device)
+    on_device = {}
+    for (kind, n), (rows, others) in pairs.items():
+        times = []
+        for _ in range(3):
+            began_s = time.perf_counter()
+            on_device[kind, n] = nearest(rows, others, threads=threads, device=device)
+            times.append(time.perf_counter() - began_s)
+        yield {
+            "rows": n,
+            "search": kind,
+            "seconds": round(statistics.median(times), 4),
+            "rows_per_s": round(n / statistics.median(times)),
+            "versions_of_search": {name: version(name) for name in ("numba", "numpy", "torch")},
+        }
+    nearest(*few, threads=threads)
+    for (kind, n), (rows, others) in pairs.items():
+        began_s = time.perf_counter()
+        compiled = nearest(rows, others, threads=threads)
+        spent = time.perf_counter() - began_s
+        same = [np.array_equal(a, b) for a, b in zip(compiled, on_device[kind, n], strict=True)]
+        yield {
+            "rows": n,
+            "search": f"{kind}, compiled",
+            "processor_s": round(spent, 4),
+            "same": {"distances": same[0], "numbers": same[1]},
+        }
 
 
 def main() -> None:
