@@ -41,7 +41,7 @@ import synthfactory as sf
 from synthfactory.artifacts import read_json, write_json
 from synthfactory.generators import ctgan, neural
 from synthfactory.generators.ctgan import CTGANModel, CTGANTrainer, Inputs
-from synthfactory.generators.drawing import Deck
+from synthfactory.generators.drawing import Deck, Picks
 from synthfactory.generators.features import Features, Heads
 from synthfactory.generators.flat import Adam
 from synthfactory.generators.layout import Layout
@@ -66,6 +66,23 @@ class Fresh(CTGANTrainer):
 
     redrawn = False
 
+    def __init__(self, spec: Any, *args: Any, **more: Any) -> None:
+        super().__init__(spec, *args, **more)
+        self._picks = Picks(
+            self._conditions,
+            self._deck,
+            n_rows=spec.batch_size,
+            pac=spec.pac,
+            turns=2,
+            n_drawn=self._n_drawn,
+            block=self.block,
+        )
+
+    def step(self, slot: int) -> None:
+        """See `CTGANTrainer.step`."""
+        self._slot = slot
+        super().step(slot)
+
     def _make_noise(self, device: torch.device) -> Any:
         """Chance for two batches: as much as two steps of the critic would take."""
         own = self._spec
@@ -77,7 +94,8 @@ class Fresh(CTGANTrainer):
 
     def _generator_step(self, chance: Any, *_: Any) -> Any:
         self.redrawn = True
-        return super()._generator_step(chance, *self._draw(chance))
+        known = self._picks.of_step(self._slot, 1)
+        return super()._generator_step(chance, known.pairs, *self._draw(chance, known))
 
 
 class Decayed(CTGANTrainer):

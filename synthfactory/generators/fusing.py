@@ -2,8 +2,7 @@
 
 On a processor these are numba's (`synthfactory.generators._kernels`), on an NVIDIA GPU Triton's
 (`synthfactory.generators._kernels.gpu` and `gpu_variational`).  A GPU without Triton, or of another
-maker, takes the plain way, operation by operation; so do ranks that train one model together on
-GPUs.
+maker, takes the plain way, operation by operation.
 """
 
 from __future__ import annotations

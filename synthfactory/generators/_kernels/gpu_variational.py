@@ -12,11 +12,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from synthfactory.generators._kernels.gpu import FLAT, _tile, _warps
+from synthfactory.generators._kernels.gpu import FLAT, LOW, TILE, _warps
 
 # Of the sums over blocks of rows.
 MAX_BLOCKS = 32
 COLUMNS = 64
+
+
+def _tile(widest: int) -> tuple[int, int]:
+    """Codes and rows that a program sees at once."""
+    codes = max(LOW, triton.next_power_of_2(widest))
+    return codes, max(4, TILE // codes)
 
 
 @triton.jit
