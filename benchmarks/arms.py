@@ -313,7 +313,7 @@ class Ensemble:
         ):
             stream = torch_stream(1_000 + seed, "rows of an arm", device=self._place)
             logits_WB = self._logits(member, model, sampling, n_rows, stream)
-            rows = model._rows(logits_WB[:, :n_rows], stream)
+            rows = model.rows(logits_WB[:, :n_rows], stream)
         encoded = model.representation.encoded(rows)
         if sampling.cut:
             whole = [column.decimals == 0 for column in Encoder(model.schema).numeric]
