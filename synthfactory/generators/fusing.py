@@ -19,6 +19,37 @@ from torch import Tensor
 MAX_ROWS = 2**14
 
 
+class Aside:
+    """Work that others need not wait for: on a GPU on a stream of its own, beside the current one.
+
+    >>> aside = Aside(torch.device("cpu"))
+    >>> with aside:
+    ...     later = torch.ones(2) + 1
+    >>> aside.join()
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._entered: list[Any] = []
+
+    def __enter__(self) -> None:
+        """What follows begins when what was asked for before is done."""
+        if self._stream is not None:
+            self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
+            entered = torch.cuda.stream(self._stream)
+            entered.__enter__()
+            self._entered.append(entered)
+
+    def __exit__(self, *raised: Any) -> None:
+        if self._entered:
+            self._entered.pop().__exit__(*raised)
+
+    def join(self) -> None:
+        """What follows needs what was done aside."""
+        if self._stream is not None:
+            torch.cuda.current_stream(self._stream.device).wait_stream(self._stream)
+
+
 class ProcessorLoops:
     """Numba's loops, which read NumPy's arrays."""
 
