@@ -70,7 +70,7 @@ class GpuPerceptron(BoundPerceptron):
     def forward(self) -> None:
         """See `BoundPerceptron.forward`."""
         for layer in self._layers[:-1]:
-            self._loops.activate(layer.multiply(), layer.bias)
+            self._loops.rectify(layer.multiply(), layer.bias)
         self._layers[-1].multiply()
 
     def backward(self, d_KOB: Tensor) -> Tensor | None:
@@ -83,7 +83,7 @@ class GpuPerceptron(BoundPerceptron):
             d_inputs = layer.multiply_back(d_inputs)
             if place:
                 d_bias = self._layers[place - 1].d_bias
-                self._loops.activate_backward(d_inputs, layer.inputs, d_bias)
+                self._loops.rectify_backward(d_inputs, layer.inputs, d_bias)
         if d_inputs is None:
             self._aside.join()
         return d_inputs

@@ -99,7 +99,7 @@ def write_rows(
 
 
 @triton.jit
-def _activate(sums, bias, n_rows, BLOCK: tl.constexpr):
+def _rectify(sums, bias, n_rows, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     b = tl.arange(0, BLOCK)
     place = sums + row * n_rows + b
@@ -109,17 +109,17 @@ def _activate(sums, bias, n_rows, BLOCK: tl.constexpr):
     tl.store(place, tl.where(sum_B < 0.0, 0.0, sum_B), mask=b < n_rows)
 
 
-def activate(sums_KHB: Tensor, bias_KH: Tensor) -> None:
+def rectify(sums_KHB: Tensor, bias_KH: Tensor) -> None:
     """Bias and ReLU, in place."""
     n_members, n_hidden, n_rows = sums_KHB.shape
     block = triton.next_power_of_2(n_rows)
-    _activate[(n_members * n_hidden,)](
+    _rectify[(n_members * n_hidden,)](
         sums_KHB, bias_KH, n_rows, BLOCK=block, num_warps=_warps(block)
     )
 
 
 @triton.jit
-def _activate_backward(d_units, units, d_bias, n_rows, BLOCK: tl.constexpr):
+def _rectify_backward(d_units, units, d_bias, n_rows, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     b = tl.arange(0, BLOCK)
     inside = b < n_rows
@@ -131,11 +131,11 @@ def _activate_backward(d_units, units, d_bias, n_rows, BLOCK: tl.constexpr):
     tl.store(d_bias + row, tl.sum(d_unit_B, axis=0))
 
 
-def activate_backward(d_units_KHB: Tensor, units_KHB: Tensor, d_bias_KH: Tensor) -> None:
+def rectify_backward(d_units_KHB: Tensor, units_KHB: Tensor, d_bias_KH: Tensor) -> None:
     """The gradient at the sums, in place of that at the units, and the bias's."""
     n_members, n_hidden, n_rows = units_KHB.shape
     block = triton.next_power_of_2(n_rows)
-    _activate_backward[(n_members * n_hidden,)](
+    _rectify_backward[(n_members * n_hidden,)](
         d_units_KHB, units_KHB, d_bias_KH, n_rows, BLOCK=block, num_warps=_warps(block)
     )
 
