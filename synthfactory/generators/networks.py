@@ -510,15 +510,15 @@ class Perceptron:
         """
         return BoundPerceptron(self.layers(flat, n_rows, to_input=to_input))
 
-    def layers(self, flat: Flat, n_rows: int, *, to_input: bool) -> list[Layer]:
-        """What `bind` ties together."""
+    def layers(self, flat: Flat, n_rows: int, *, to_input: bool, n_places: int = 2) -> list[Layer]:
+        """What `bind` ties together; gradients at units have ``n_places`` places in turns."""
         units = [
             flat.values.new_zeros(flat.n_members, size, n_rows, dtype=flat.dtype)
             for size in self.sizes
         ]
-        # Two places for gradients in turns, which stay in the processor's cache.
+        # Two places for gradients stay in the processor's cache.
         widest = flat.n_members * max(self.sizes) * n_rows
-        places = [flat.values.new_zeros(widest, dtype=flat.dtype) for _ in range(2)]
+        places = [flat.values.new_zeros(widest, dtype=flat.dtype) for _ in range(n_places)]
         return [
             Layer(
                 flat.matrix[f"{name}.weight"],
@@ -527,7 +527,7 @@ class Perceptron:
                 flat.grad[f"{name}.bias"] if self._has_bias(place) else None,
                 units[place],
                 units[place + 1],
-                places[place % 2] if place or to_input else None,
+                places[place % n_places] if place or to_input else None,
             )
             for place, name in enumerate(self._names)
         ]

@@ -37,7 +37,7 @@ from synthfactory.generators.calibration import calibrate
 from synthfactory.generators.drawing import Batch, Batches, Deck
 from synthfactory.generators.features import Features, Heads
 from synthfactory.generators.flat import Adam, Flat
-from synthfactory.generators.fusing import GpuLoops, loops_of
+from synthfactory.generators.fusing import Aside, GpuLoops, loops_of
 from synthfactory.generators.layout import Layout
 from synthfactory.generators.likelihood import CellLikelihood
 from synthfactory.generators.members import fill_members
@@ -188,15 +188,16 @@ class TVAETrainer(NeuralTrainer):
     def _bind_kernels(self, loops: GpuLoops) -> None:
         """`_bind` of a GPU's kernels."""
         flat, layout, n_rows = self.flat, self._layout, self._n_rows
+        aside = Aside(flat.values.device)
         self._features = GpuRows(layout, flat.values.device, loops)
-        self._encode = GpuPerceptron(self._encoder, flat, n_rows, loops)
-        self._decode = GpuPerceptron(self._decoder, flat, n_rows, loops, to_input=True)
+        self._encode = GpuPerceptron(self._encoder, flat, n_rows, loops, aside)
+        self._decode = GpuPerceptron(self._decoder, flat, n_rows, loops, aside, to_input=True)
         bias = f"encoder.{len(self._spec.encoder_dims)}.bias"
         self._latent = GpuLatent(
             self._encode.output, flat.value[bias], flat.grad[bias], self._decode.input, loops
         )
         self._likelihood = GpuLikelihood(
-            layout, self._decode.output, flat, self._spec.loss_factor, loops
+            layout, self._decode.output, flat, self._spec.loss_factor, loops, aside
         )
 
     def _bind(self) -> None:

@@ -17,7 +17,7 @@ from synthfactory.generators.adversarial import Gradient
 from synthfactory.generators.drawing import Batch
 from synthfactory.generators.features import Features
 from synthfactory.generators.flat import Flat
-from synthfactory.generators.fusing import GpuLoops
+from synthfactory.generators.fusing import Aside, GpuLoops
 from synthfactory.generators.layout import Layout
 from synthfactory.generators.networks import BoundPerceptron, Perceptron
 from synthfactory.generators.variational import LOG_VARIANCE_RANGE
@@ -42,6 +42,12 @@ class GpuPerceptron(BoundPerceptron):
 
     ``output`` is of the products' precision and without that bias, and `backward` does not write
     its gradient; `GpuLatent` and `GpuLikelihood` do.
+
+    Parameters
+    ----------
+    aside
+        Where gradients of weights are made: nobody waits for one until all are there.  The network
+        whose input's gradient is not asked for is the last of a step, and waits.
     """
 
     def __init__(
@@ -50,18 +56,21 @@ class GpuPerceptron(BoundPerceptron):
         flat: Flat,
         n_rows: int,
         loops: GpuLoops,
+        aside: Aside,
         *,
         to_input: bool = False,
     ) -> None:
-        super().__init__(network.layers(flat, n_rows, to_input=to_input))
+        # What is read aside has a place of its own.
+        n_places = len(network.sizes)
+        super().__init__(network.layers(flat, n_rows, to_input=to_input, n_places=n_places))
         self.output = self._last
-        self._loops = loops.variational
+        self._loops, self._aside = loops.variational, aside
         self._grads = [Gradient(layer.d_weight, flat.dtype) for layer in self._layers]
 
     def forward(self) -> None:
         """See `BoundPerceptron.forward`."""
         for layer in self._layers[:-1]:
-            self._loops.activate(layer.multiply(), layer.bias)
+            self._loops.rectify(layer.multiply(), layer.bias)
         self._layers[-1].multiply()
 
     def backward(self, d_KOB: Tensor) -> Tensor | None:
@@ -69,11 +78,14 @@ class GpuPerceptron(BoundPerceptron):
         d_inputs: Tensor | None = d_KOB
         for place, layer in reversed(list(enumerate(self._layers))):
             assert d_inputs is not None
-            self._grads[place].set(d_inputs, layer.inputs_KBI)
+            with self._aside:
+                self._grads[place].set(d_inputs, layer.inputs_KBI)
             d_inputs = layer.multiply_back(d_inputs)
             if place:
                 d_bias = self._layers[place - 1].d_bias
-                self._loops.activate_backward(d_inputs, layer.inputs, d_bias)
+                self._loops.rectify_backward(d_inputs, layer.inputs, d_bias)
+        if d_inputs is None:
+            self._aside.join()
         return d_inputs
 
 
@@ -131,12 +143,20 @@ class GpuLikelihood:
         Has bias and deviations, and takes their gradients.
     factor
         Weight of this loss.
+    aside
+        See `GpuPerceptron`; the losses are added up there, too.
     """
 
     def __init__(
-        self, layout: Layout, logits_KWB: Tensor, flat: Flat, factor: float, loops: GpuLoops
+        self,
+        layout: Layout,
+        logits_KWB: Tensor,
+        flat: Flat,
+        factor: float,
+        loops: GpuLoops,
+        aside: Aside,
     ) -> None:
-        self._loops = loops.variational
+        self._loops, self._aside = loops.variational, aside
         n_members, width, n_rows = logits_KWB.shape
         self._logits, self._n_rows = logits_KWB, n_rows
         self._bias, self._sigma = flat.value["head.bias"], flat.value["sigma"]
@@ -149,7 +169,7 @@ class GpuLikelihood:
         self._widest = max(layout.sizes)
         # What a member does not have is never written.
         self._d_logits = torch.zeros_like(logits_KWB)
-        _, n_blocks = self._loops.blocks_of(n_rows, self._widest)
+        n_blocks = self._loops.blocks_of(self._widest, n_rows)
         n_sums = width + layout.n_numeric + n_spans
         self._sums = flat.values.new_zeros(n_members, n_blocks, n_sums)
 
@@ -170,13 +190,14 @@ class GpuLikelihood:
             self._d_logits,
             self._sums,
         )
-        self._loops.close(
-            self._sums,
-            self._sigma,
-            divergences_KZ,
-            self._scale,
-            self._n_rows,
-            *self._grads,
-            losses_2K,
-        )
+        with self._aside:
+            self._loops.close(
+                self._sums,
+                self._sigma,
+                divergences_KZ,
+                self._scale,
+                self._n_rows,
+                *self._grads,
+                losses_2K,
+            )
         return self._d_logits

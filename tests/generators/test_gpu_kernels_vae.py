@@ -36,6 +36,7 @@ COLUMNS = {
     "numeric": ["size", "gain"],
     "one": ["size"],
     "discrete": ["group", "member"],
+    "long": ["group", "size", "place"],
 }
 
 
@@ -46,6 +47,9 @@ Tables = Mapping[str, list[sf.Table]]
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     """Of each choice of columns three tables of one schema, whose columns have different modes."""
     frames = [mixed(n_rows, seed=seed) for seed, n_rows in ((0, 700), (1, 600), (2, 500))]
+    for frame in frames:
+        # More levels than the lower of a tile's heights.
+        frame["place"] = [f"place-{number % 40}" for number in range(len(frame))]
     return {
         name: [as_table(frame[columns], tmp_path_factory.mktemp("table")) for frame in frames]
         for name, columns in COLUMNS.items()
@@ -98,6 +102,7 @@ def _copy(trainer: TVAETrainer) -> dict[str, torch.Tensor]:
         ("small", "numeric"),
         ("small", "one"),
         ("small", "discrete"),
+        ("small", "long"),
         ("three layers", "all"),
         ("one row of a kernel", "all"),
     ],
@@ -171,9 +176,9 @@ def test_many_rows_are_summed_in_rounds(
     from synthfactory.generators._kernels import gpu_variational
 
     monkeypatch.setattr(gpu_variational, "MAX_BLOCKS", 2)
-    spec = dataclasses.replace(SMALL_VAE, batch_size=600)
-    plain, kernels = _both(spec, tables["all"][:1], monkeypatch)
-    assert gpu_variational.blocks_of(600, kernels._likelihood._widest)[0] > 1
+    spec = dataclasses.replace(SMALL_VAE, batch_size=300)
+    plain, kernels = _both(spec, tables["long"][:1], monkeypatch)
+    assert gpu_variational.blocks_of(kernels._likelihood._widest, 300) == 2
     state = _copy(plain)
     for trainer in (plain, kernels):
         _step(trainer, state, 0)

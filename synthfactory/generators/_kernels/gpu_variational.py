@@ -19,29 +19,64 @@ MAX_BLOCKS = 32
 COLUMNS = 64
 
 
-def _tile(widest: int) -> tuple[int, int]:
-    """Codes and rows that a program sees at once."""
-    codes = max(LOW, triton.next_power_of_2(widest))
-    return codes, max(4, TILE // codes)
+# Rows.
+#
+# A program sees one span of some rows.  Most spans are short and few are long, so that a kernel is
+# compiled for two heights of its tile, and each program takes the lower one where that will do.
+
+
+def _tile(widest: int, n_rows: int, most: int) -> tuple[dict[str, int], int]:
+    """The heights of a tile, its size, how many each program looks at, one after the other, so that
+    there are no more than ``most`` programs to a long span, and how many there are."""
+    high = max(LOW, triton.next_power_of_2(widest))
+    tile = max(TILE, 4 * high)
+    n_tiles = -(-n_rows // (tile // high))
+    rounds = triton.next_power_of_2(-(-n_tiles // most))
+    return {"LOW": LOW, "HIGH": high, "TILE": tile, "ROUNDS": rounds}, -(-n_tiles // rounds)
+
+
+@triton.jit
+def _write_span(
+    codes, scalars, out, span, start, size, first, n_numeric, n_rows, ROUNDS: tl.constexpr,
+    CODES: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    # The pointers are this member's.
+    w = tl.arange(0, CODES)
+    for turn in range(ROUNDS):
+        b = first + turn * ROWS + tl.arange(0, ROWS)
+        here = b < n_rows
+        code_B = tl.load(codes + span * n_rows + b, mask=here, other=-1).to(tl.int32)
+        is_code = tl.where(w[:, None] == code_B[None, :], 1.0, 0.0)
+        place_VB = (start + w)[:, None] * n_rows + b[None, :]
+        tl.store(out + place_VB, is_code, mask=(w < size)[:, None] & here[None, :])
+        if span < n_numeric:
+            scalar_B = tl.load(scalars + span * n_rows + b, mask=here, other=0.0)
+            tl.store(out + span * n_rows + b, scalar_B, mask=here)
 
 
 @triton.jit
 def _write_rows(
-    codes, scalars, starts, sizes, out, n_numeric, n_spans, width, n_rows, CODES: tl.constexpr,
-    ROWS: tl.constexpr,
+    codes, scalars, starts, sizes, out, n_numeric, n_spans, width, n_rows, LOW: tl.constexpr,
+    HIGH: tl.constexpr, TILE: tl.constexpr, ROUNDS: tl.constexpr,
 ):  # fmt: skip
-    k, span = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    b = tl.program_id(2) * ROWS + tl.arange(0, ROWS)
-    w = tl.arange(0, CODES)
-    here = b < n_rows
-    start, size = tl.load(starts + span), tl.load(sizes + span)
-    code_B = tl.load(codes + (k * n_spans + span) * n_rows + b, mask=here, other=-1)
-    inside = (w < size)[:, None] & here[None, :]
-    place = (k * width + start + w[:, None]) * n_rows + b[None, :]
-    tl.store(out + place, (w[:, None] == code_B[None, :]).to(tl.float32), mask=inside)
-    if span < n_numeric:
-        scalar_B = tl.load(scalars + (k * n_numeric + span) * n_rows + b, mask=here, other=0.0)
-        tl.store(out + (k * width + span) * n_rows + b, scalar_B, mask=here)
+    block, span, k = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    start, size = tl.load(starts + span).to(tl.int32), tl.load(sizes + span).to(tl.int32)
+    codes += k * n_spans * n_rows
+    scalars += k * n_numeric * n_rows
+    out += k * width * n_rows
+    if size <= LOW:
+        first = block * ROUNDS * (TILE // LOW)
+        if first < n_rows:
+            _write_span(
+                codes, scalars, out, span, start, size, first, n_numeric, n_rows, ROUNDS=ROUNDS,
+                CODES=LOW, ROWS=TILE // LOW,
+            )  # fmt: skip
+    else:
+        first = block * ROUNDS * (TILE // HIGH)
+        _write_span(
+            codes, scalars, out, span, start, size, first, n_numeric, n_rows, ROUNDS=ROUNDS,
+            CODES=HIGH, ROWS=TILE // HIGH,
+        )  # fmt: skip
 
 
 def write_rows(
@@ -50,10 +85,10 @@ def write_rows(
 ) -> None:  # fmt: skip
     """Scalars and one-hot codes; ``widest`` is the largest of the sizes."""
     n_members, width, n_rows = out_KWB.shape
-    codes, rows = _tile(widest)
-    _write_rows[(n_members, len(starts_S), -(-n_rows // rows))](
+    tile, n_blocks = _tile(widest, n_rows, n_rows)
+    _write_rows[(n_blocks, len(starts_S), n_members)](
         codes_KSB, scalars_KMB, starts_S, sizes_S, out_KWB, scalars_KMB.shape[1], len(starts_S),
-        width, n_rows, CODES=codes, ROWS=rows, num_warps=4,
+        width, n_rows, **tile, num_warps=4,
     )  # fmt: skip
 
 
@@ -61,7 +96,7 @@ def write_rows(
 
 
 @triton.jit
-def _activate(sums, bias, n_rows, BLOCK: tl.constexpr):
+def _rectify(sums, bias, n_rows, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     b = tl.arange(0, BLOCK)
     place = sums + row * n_rows + b
@@ -71,17 +106,17 @@ def _activate(sums, bias, n_rows, BLOCK: tl.constexpr):
     tl.store(place, tl.where(sum_B < 0.0, 0.0, sum_B), mask=b < n_rows)
 
 
-def activate(sums_KHB: Tensor, bias_KH: Tensor) -> None:
+def rectify(sums_KHB: Tensor, bias_KH: Tensor) -> None:
     """Bias and ReLU, in place."""
     n_members, n_hidden, n_rows = sums_KHB.shape
     block = triton.next_power_of_2(n_rows)
-    _activate[(n_members * n_hidden,)](
+    _rectify[(n_members * n_hidden,)](
         sums_KHB, bias_KH, n_rows, BLOCK=block, num_warps=_warps(block)
     )
 
 
 @triton.jit
-def _activate_backward(d_units, units, d_bias, n_rows, BLOCK: tl.constexpr):
+def _rectify_backward(d_units, units, d_bias, n_rows, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     b = tl.arange(0, BLOCK)
     inside = b < n_rows
@@ -93,11 +128,11 @@ def _activate_backward(d_units, units, d_bias, n_rows, BLOCK: tl.constexpr):
     tl.store(d_bias + row, tl.sum(d_unit_B, axis=0))
 
 
-def activate_backward(d_units_KHB: Tensor, units_KHB: Tensor, d_bias_KH: Tensor) -> None:
+def rectify_backward(d_units_KHB: Tensor, units_KHB: Tensor, d_bias_KH: Tensor) -> None:
     """The gradient at the sums, in place of that at the units, and the bias's."""
     n_members, n_hidden, n_rows = units_KHB.shape
     block = triton.next_power_of_2(n_rows)
-    _activate_backward[(n_members * n_hidden,)](
+    _rectify_backward[(n_members * n_hidden,)](
         d_units_KHB, units_KHB, d_bias_KH, n_rows, BLOCK=block, num_warps=_warps(block)
     )
 
@@ -192,66 +227,93 @@ def draw_backward(
 
 
 @triton.jit
-def _learn(
-    logits, bias, codes, scalars, present, sigma, starts, own_sizes, d_logits, sums, n_numeric,
-    n_spans, width, n_rows, n_blocks, scale, ROUNDS: tl.constexpr, CODES: tl.constexpr,
-    ROWS: tl.constexpr,
+def _learn_span(
+    logits, bias, codes, scalars, present, sigma, d_logits, sums, span, start, size, first,
+    n_numeric, width, n_rows, scale, ROUNDS: tl.constexpr, CODES: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
-    k, span, block = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.program_id(2)
+    # The pointers are this member's, that of sums this block's.
     w = tl.arange(0, CODES)
-    start, size = tl.load(starts + span), tl.load(own_sizes + k * n_spans + span)
     own = w < size
-    bias_V = tl.load(bias + k * width + start + w, mask=own, other=0.0)
+    bias_V = tl.load(bias + start + w, mask=own, other=0.0)
     by_bias_V = tl.zeros([CODES], tl.float32)
     by_mean_B = tl.zeros([ROWS], tl.float32)
     by_sigma_B = tl.zeros([ROWS], tl.float32)
     loss_B = tl.zeros([ROWS], tl.float32)
     for turn in range(ROUNDS):
-        b = (block * ROUNDS + turn) * ROWS + tl.arange(0, ROWS)
+        b = first + turn * ROWS + tl.arange(0, ROWS)
         here = b < n_rows
         inside = own[:, None] & here[None, :]
-        place = (k * width + start + w[:, None]) * n_rows + b[None, :]
-        logit_VB = tl.load(logits + place, mask=inside, other=0.0).to(tl.float32)
+        place_VB = (start + w)[:, None] * n_rows + b[None, :]
+        logit_VB = tl.load(logits + place_VB, mask=inside, other=0.0).to(tl.float32)
         logit_VB = tl.where(own[:, None], logit_VB + bias_V[:, None], -3e38)
         below_VB = logit_VB - tl.max(logit_VB, axis=0)[None, :]
         power_VB = tl.exp(below_VB)
         whole_B = tl.sum(power_VB, axis=0)
-        code_B = tl.load(codes + (k * n_spans + span) * n_rows + b, mask=here, other=-1)
+        code_B = tl.load(codes + span * n_rows + b, mask=here, other=-1).to(tl.int32)
         is_code = w[:, None] == code_B[None, :]
         reached_B = tl.sum(tl.where(is_code, below_VB, 0.0), axis=0)
         loss_B += tl.where(here, tl.log(whole_B) - reached_B, 0.0)
         d_logit_VB = scale * (power_VB / whole_B[None, :] - tl.where(is_code, 1.0, 0.0))
-        tl.store(d_logits + place, d_logit_VB, mask=inside)
+        tl.store(d_logits + place_VB, d_logit_VB, mask=inside)
         by_bias_V += tl.sum(tl.where(inside, d_logit_VB, 0.0), axis=1)
         if span < n_numeric:
-            place_B = (k * width + span) * n_rows + b
+            place_B = span * n_rows + b
             raw_B = tl.load(logits + place_B, mask=here, other=0.0).to(tl.float32)
-            raw_B += tl.load(bias + k * width + span)
+            raw_B += tl.load(bias + span)
             mean_B = 1.0 - 2.0 / (tl.exp(2.0 * raw_B) + 1.0)
-            deviation = tl.load(sigma + k * n_numeric + span)
-            from_B = (k * n_numeric + span) * n_rows + b
-            scalar_B = tl.load(scalars + from_B, mask=here, other=0.0)
-            present_B = tl.load(present + from_B, mask=here, other=0.0)
+            deviation = tl.load(sigma + span)
+            scalar_B = tl.load(scalars + place_B, mask=here, other=0.0)
+            present_B = tl.load(present + place_B, mask=here, other=0.0)
             error_B = (scalar_B - mean_B) * present_B / deviation
             d_raw_B = -scale / deviation * error_B * (1.0 - mean_B * mean_B)
             tl.store(d_logits + place_B, d_raw_B, mask=here)
-            by_mean_B += d_raw_B
-            by_sigma_B += present_B - error_B * error_B
+            by_mean_B += tl.where(here, d_raw_B, 0.0)
+            by_sigma_B += tl.where(here, present_B - error_B * error_B, 0.0)
             # 0.5 * (error / sigma)^2 + log sigma, where there is a scalar.
-            loss_B += 0.5 * error_B * error_B + present_B * tl.log(deviation)
-    mine = sums + (k * n_blocks + block) * (width + n_numeric + n_spans)
-    tl.store(mine + start + w, by_bias_V, mask=own)
+            loss = 0.5 * error_B * error_B + present_B * tl.log(deviation)
+            loss_B += tl.where(here, loss, 0.0)
+    tl.store(sums + start + w, by_bias_V, mask=own)
     if span < n_numeric:
-        tl.store(mine + span, tl.sum(by_mean_B, axis=0))
-        tl.store(mine + width + span, tl.sum(by_sigma_B, axis=0))
-    tl.store(mine + width + n_numeric + span, tl.sum(loss_B, axis=0))
+        tl.store(sums + span, tl.sum(by_mean_B, axis=0))
+        tl.store(sums + width + span, tl.sum(by_sigma_B, axis=0))
+    tl.store(sums + width + n_numeric + span, tl.sum(loss_B, axis=0))
 
 
-def blocks_of(n_rows: int, widest: int) -> tuple[int, int]:
-    """Rounds of a program of `learn`, and how many programs share the rows of a span."""
-    rows = _tile(widest)[1]
-    rounds = triton.next_power_of_2(-(-n_rows // (MAX_BLOCKS * rows)))
-    return rounds, -(-n_rows // (rounds * rows))
+@triton.jit
+def _learn(
+    logits, bias, codes, scalars, present, sigma, starts, own_sizes, d_logits, sums, n_numeric,
+    n_spans, width, n_rows, n_blocks, scale, LOW: tl.constexpr, HIGH: tl.constexpr,
+    TILE: tl.constexpr, ROUNDS: tl.constexpr,
+):  # fmt: skip
+    block, span, k = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    start = tl.load(starts + span).to(tl.int32)
+    size = tl.load(own_sizes + k * n_spans + span).to(tl.int32)
+    logits += k * width * n_rows
+    bias += k * width
+    codes += k * n_spans * n_rows
+    scalars += k * n_numeric * n_rows
+    present += k * n_numeric * n_rows
+    sigma += k * n_numeric
+    d_logits += k * width * n_rows
+    sums += (k * n_blocks + block) * (width + n_numeric + n_spans)
+    if size <= LOW:
+        first = block * ROUNDS * (TILE // LOW)
+        if first < n_rows:
+            _learn_span(
+                logits, bias, codes, scalars, present, sigma, d_logits, sums, span, start, size,
+                first, n_numeric, width, n_rows, scale, ROUNDS=ROUNDS, CODES=LOW, ROWS=TILE // LOW,
+            )  # fmt: skip
+    else:
+        first = block * ROUNDS * (TILE // HIGH)
+        _learn_span(
+            logits, bias, codes, scalars, present, sigma, d_logits, sums, span, start, size, first,
+            n_numeric, width, n_rows, scale, ROUNDS=ROUNDS, CODES=HIGH, ROWS=TILE // HIGH,
+        )  # fmt: skip
+
+
+def blocks_of(widest: int, n_rows: int) -> int:
+    """N: how many programs of `learn` share the rows of the longest span."""
+    return _tile(widest, n_rows, MAX_BLOCKS)[1]
 
 
 def learn(
@@ -261,18 +323,17 @@ def learn(
 ) -> None:  # fmt: skip
     """Gradients of the negative log-likelihood of rows, times ``scale``, and what `close` sums up.
 
-    Logits come without their bias.  Places of codes that a member does not have stay as they are
-    in ``d_logits`` and ``sums``.  The sums of each block of rows (see `blocks_of`) are, one behind
-    the other: the gradient at the bias, deviations' gradients times ``sigma / scale``, each span's
-    loss.
+    Logits come without their bias.  ``d_logits`` and ``sums`` are zeros at first: places of codes
+    that a member does not have, and of blocks that a short span does not need, stay as they are.
+    The sums of each block of rows (see `blocks_of`) are, one behind the other: the gradient at the
+    bias, deviations' gradients times ``sigma / scale``, each span's loss.
     """
     n_members, width, n_rows = logits_KWB.shape
-    codes, rows = _tile(widest)
-    rounds, n_blocks = blocks_of(n_rows, widest)
-    _learn[(n_members, len(starts_S), n_blocks)](
+    tile, n_blocks = _tile(widest, n_rows, MAX_BLOCKS)
+    _learn[(n_blocks, len(starts_S), n_members)](
         logits_KWB, bias_KW, codes_KSB, scalars_KMB, present_KMB, sigma_KM, starts_S, own_sizes_KS,
         d_logits_KWB, sums_KNY, scalars_KMB.shape[1], len(starts_S), width, n_rows, n_blocks,
-        float(scale), ROUNDS=rounds, CODES=codes, ROWS=rows, num_warps=4,
+        float(scale), **tile, num_warps=4,
     )  # fmt: skip
 
 
