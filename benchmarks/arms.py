@@ -183,6 +183,8 @@ ARMS: dict[str, tuple[str, str]] = {
 def fit(options: argparse.Namespace) -> None:
     """Train every training that an arm needs, and write the arms' rows."""
     options.folder.mkdir(parents=True, exist_ok=True)
+    if any(options.folder.glob("rows-*.parquet")):
+        raise SystemExit(f"{options.folder} holds rows already; choose another --folder.")
     attempts = Attempts()
     volumes = Volumes(options.folder, options.max_mb / len(options.arms))
     try:
