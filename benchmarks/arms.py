@@ -34,7 +34,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from compare_sdv import utility
-from engine import END_S, OURS, Attempts, _parts, described, recorded, with_fields
+from engine import (
+    END_S,
+    OURS,
+    Attempts,
+    OutOfTime,
+    _parts,
+    described,
+    recorded,
+    with_fields,
+    within,
+)
 from threadpoolctl import threadpool_limits
 
 import synthfactory as sf
@@ -188,16 +198,24 @@ def fit(options: argparse.Namespace) -> None:
     attempts = Attempts()
     volumes = Volumes(options.folder, options.max_mb / len(options.arms))
     try:
-        for name in dict.fromkeys(ARMS[arm][0] for arm in options.arms):
-            if time.time() > END_S:
-                print(f"left out for lack of time: {name}", flush=True)
-                continue
-            ensemble = attempts(f"training {name}", functools.partial(Ensemble, name, options))
-            for arm in options.arms:
-                if ensemble is not None and ARMS[arm][0] == name:
-                    attempts(arm, functools.partial(_write_arm, arm, ensemble, volumes, options))
+        with within(max(1.0, END_S - time.time())):
+            for name in dict.fromkeys(ARMS[arm][0] for arm in options.arms):
+                mine = [arm for arm in options.arms if ARMS[arm][0] == name]
+                attempts(name, functools.partial(_fit_arms, name, mine, volumes, options))
+    except OutOfTime:
+        print("stopped for lack of time", flush=True)
     finally:
         volumes.close()
+    attempts.check()
+
+
+def _fit_arms(
+    name: str, arms: Sequence[str], volumes: Volumes, options: argparse.Namespace
+) -> None:
+    ensemble = Ensemble(name, options)
+    attempts = Attempts()
+    for arm in arms:
+        attempts(arm, functools.partial(_write_arm, arm, ensemble, volumes, options))
     attempts.check()
 
 
@@ -367,7 +385,7 @@ def _write_arm(arm: str, ensemble: Ensemble, volumes: Volumes, options: argparse
     sampling, n_rows = SAMPLINGS[ARMS[arm][1]], _parts("adult").train.n_rows
     written: list[int] = []
     for member in ensemble.members:
-        if len(written) >= volumes.most or time.time() > END_S:
+        if len(written) >= volumes.most:
             break
         volumes.write(arm, member, ensemble.sample(member, sampling, n_rows).data)
         written.append(member)
