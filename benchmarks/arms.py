@@ -53,11 +53,11 @@ from synthfactory.generators import ctgan, neural
 from synthfactory.generators.ctgan import CTGANModel, CTGANTrainer, Inputs
 from synthfactory.generators.drawing import Deck
 from synthfactory.generators.features import Features, Heads
-from synthfactory.generators.flat import Adam
 from synthfactory.generators.layout import Layout
 from synthfactory.generators.modes import ColumnModes
 from synthfactory.generators.precision import using_precision
-from synthfactory.generators.representation import Representation
+from synthfactory.generators.representation import Representation, Rows
+from synthfactory.generators.sampling import draw_codes
 from synthfactory.generators.training import find_device, using_threads
 from synthfactory.seeds import derive, torch_stream
 from synthfactory.tables import Encoded, Encoder
@@ -72,22 +72,27 @@ VOLUME_MB = 15.0
 
 
 class Fresh(CTGANTrainer):
-    """The generator's step takes rows of its own, not those that the critic has just seen."""
+    """The generator's step takes rows of its own, not those that the critic has just seen.
 
-    redrawn = False
+    It draws for two steps of the critic and leaves out the second one, whose rows the generator
+    then takes.
+    """
 
-    def _make_noise(self, device: torch.device) -> Any:
-        """Chance for two batches: as much as two steps of the critic would take."""
-        own = self._spec
-        self._spec = with_fields(own, discriminator_steps=2)
-        try:
-            return super()._make_noise(device)
-        finally:
-            self._spec = own
+    def __init__(self, spec: Any, *args: Any, **more: Any) -> None:
+        super().__init__(with_fields(spec, discriminator_steps=2), *args, **more)
+        self.turn = 0
+        self._kept: Any = None
 
-    def _generator_step(self, chance: Any, *_: Any) -> Any:
-        self.redrawn = True
-        return super()._generator_step(chance, *self._draw(chance))
+    def step(self, slot: int) -> None:
+        """See `Trainer.step`."""
+        self.turn = 0
+        super().step(slot)
+
+    def _critic_step(self, *args: Any) -> Any:
+        self.turn += 1
+        if self.turn == 1:
+            self._kept = super()._critic_step(*args)
+        return self._kept
 
 
 class Decayed(CTGANTrainer):
@@ -95,11 +100,8 @@ class Decayed(CTGANTrainer):
 
     def __init__(self, spec: Any, *args: Any, **more: Any) -> None:
         super().__init__(spec, *args, **more)
-        assert isinstance(self._critic_adam, Adam)
-        betas = (0.5, 0.9)
-        self._critic_adam = Adam(
-            self.critic, lr=spec.discriminator_lr, betas=betas, weight_decay=DECAY
-        )
+        assert self._critic_adam._weight_decay == 0.0
+        self._critic_adam._weight_decay = DECAY
 
 
 class Twin(Fresh, Decayed):
@@ -290,7 +292,7 @@ class Ensemble:
                 self.seeds, self._place,
             )  # fmt: skip
             course = neural.train(self.trainer, steps=self._spec.steps(table.n_rows))
-        if isinstance(self.trainer, Fresh) and not self.trainer.redrawn:
+        if isinstance(self.trainer, Fresh) and self.trainer.turn != 2:
             raise RuntimeError("The trainer's step no longer calls what `Fresh` overrides.")
         self.members = [member for member in self.seeds if member not in course.failed]
         print(f"{name}: {len(self.members)} of {options.seeds} members trained in "
@@ -315,7 +317,10 @@ class Ensemble:
         ):
             stream = torch_stream(1_000 + seed, "rows of an arm", device=self._place)
             logits_WB = self._logits(member, model, sampling, n_rows, stream)
-            rows = model._rows(logits_WB[:, :n_rows], stream)
+            logits_WB = logits_WB[:, :n_rows]
+            scalars_MB = model.scalars(logits_WB, stream)
+            codes_SB = draw_codes(model.layout, logits_WB, stream)
+            rows = Rows(scalars_BM=scalars_MB.t(), codes_BS=codes_SB.t())
         encoded = model.representation.encoded(rows)
         if sampling.cut:
             whole = [column.decimals == 0 for column in Encoder(model.schema).numeric]
