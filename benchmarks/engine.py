@@ -306,9 +306,10 @@ class Stepper:
 def whole(options: argparse.Namespace) -> None:
     """A whole fit of each side, from the table to the model, in turns.
 
-    Ours is fitted twice at each precision: the first fit of a process compiles, records its graph
-    and wakes the GPU, the next one has that behind it.  With ``--reference-epochs`` the reference's
-    time is an estimate, and recorded as one.
+    Ours is fitted twice at each precision: the first fit of a process compiles what it needs (on a
+    GPU it records its graph too, as every fit does), the next one finds that done.  Run this part
+    before others of the same model.  With ``--reference-epochs`` the reference's time is an
+    estimate, and recorded as one.
     """
     table = table_of("adult")
     attempts = Attempts()
