@@ -34,20 +34,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from compare_sdv import utility
-from engine import END_S, OURS, Attempts, _parts, described, recorded, with_fields
+from engine import (
+    END_S,
+    OURS,
+    Attempts,
+    OutOfTime,
+    _parts,
+    described,
+    recorded,
+    with_fields,
+    within,
+)
 from threadpoolctl import threadpool_limits
 
 import synthfactory as sf
 from synthfactory.artifacts import read_json, write_json
 from synthfactory.generators import ctgan, neural
 from synthfactory.generators.ctgan import CTGANModel, CTGANTrainer, Inputs
-from synthfactory.generators.drawing import Deck, Picks
+from synthfactory.generators.drawing import Deck
 from synthfactory.generators.features import Features, Heads
-from synthfactory.generators.flat import Adam
 from synthfactory.generators.layout import Layout
 from synthfactory.generators.modes import ColumnModes
 from synthfactory.generators.precision import using_precision
-from synthfactory.generators.representation import Representation
+from synthfactory.generators.representation import Representation, Rows
+from synthfactory.generators.sampling import draw_codes
 from synthfactory.generators.training import find_device, using_threads
 from synthfactory.seeds import derive, torch_stream
 from synthfactory.tables import Encoded, Encoder
@@ -62,40 +72,27 @@ VOLUME_MB = 15.0
 
 
 class Fresh(CTGANTrainer):
-    """The generator's step takes rows of its own, not those that the critic has just seen."""
+    """The generator's step takes rows of its own, not those that the critic has just seen.
 
-    redrawn = False
+    It draws for two steps of the critic and leaves out the second one, whose rows the generator
+    then takes.
+    """
 
     def __init__(self, spec: Any, *args: Any, **more: Any) -> None:
-        super().__init__(spec, *args, **more)
-        self._picks = Picks(
-            self._conditions,
-            self._deck,
-            n_rows=spec.batch_size,
-            pac=spec.pac,
-            turns=2,
-            n_drawn=self._n_drawn,
-            block=self.block,
-        )
+        super().__init__(with_fields(spec, discriminator_steps=2), *args, **more)
+        self.turn = 0
+        self._kept: Any = None
 
     def step(self, slot: int) -> None:
-        """See `CTGANTrainer.step`."""
-        self._slot = slot
+        """See `Trainer.step`."""
+        self.turn = 0
         super().step(slot)
 
-    def _make_noise(self, device: torch.device) -> Any:
-        """Chance for two batches: as much as two steps of the critic would take."""
-        own = self._spec
-        self._spec = with_fields(own, discriminator_steps=2)
-        try:
-            return super()._make_noise(device)
-        finally:
-            self._spec = own
-
-    def _generator_step(self, chance: Any, *_: Any) -> Any:
-        self.redrawn = True
-        known = self._picks.of_step(self._slot, 1)
-        return super()._generator_step(chance, known.pairs, *self._draw(chance, known))
+    def _critic_step(self, *args: Any) -> Any:
+        self.turn += 1
+        if self.turn == 1:
+            self._kept = super()._critic_step(*args)
+        return self._kept
 
 
 class Decayed(CTGANTrainer):
@@ -103,11 +100,8 @@ class Decayed(CTGANTrainer):
 
     def __init__(self, spec: Any, *args: Any, **more: Any) -> None:
         super().__init__(spec, *args, **more)
-        assert isinstance(self._critic_adam, Adam)
-        betas = (0.5, 0.9)
-        self._critic_adam = Adam(
-            self.critic, lr=spec.discriminator_lr, betas=betas, weight_decay=DECAY
-        )
+        assert self._critic_adam._weight_decay == 0.0
+        self._critic_adam._weight_decay = DECAY
 
 
 class Twin(Fresh, Decayed):
@@ -201,19 +195,29 @@ ARMS: dict[str, tuple[str, str]] = {
 def fit(options: argparse.Namespace) -> None:
     """Train every training that an arm needs, and write the arms' rows."""
     options.folder.mkdir(parents=True, exist_ok=True)
+    if any(options.folder.glob("rows-*.parquet")):
+        raise SystemExit(f"{options.folder} holds rows already; choose another --folder.")
     attempts = Attempts()
     volumes = Volumes(options.folder, options.max_mb / len(options.arms))
     try:
-        for name in dict.fromkeys(ARMS[arm][0] for arm in options.arms):
-            if time.time() > END_S:
-                print(f"left out for lack of time: {name}", flush=True)
-                continue
-            ensemble = attempts(f"training {name}", functools.partial(Ensemble, name, options))
-            for arm in options.arms:
-                if ensemble is not None and ARMS[arm][0] == name:
-                    attempts(arm, functools.partial(_write_arm, arm, ensemble, volumes, options))
+        with within(max(1.0, END_S - time.time())):
+            for name in dict.fromkeys(ARMS[arm][0] for arm in options.arms):
+                mine = [arm for arm in options.arms if ARMS[arm][0] == name]
+                attempts(name, functools.partial(_fit_arms, name, mine, volumes, options))
+    except OutOfTime:
+        print("stopped for lack of time", flush=True)
     finally:
         volumes.close()
+    attempts.check()
+
+
+def _fit_arms(
+    name: str, arms: Sequence[str], volumes: Volumes, options: argparse.Namespace
+) -> None:
+    ensemble = Ensemble(name, options)
+    attempts = Attempts()
+    for arm in arms:
+        attempts(arm, functools.partial(_write_arm, arm, ensemble, volumes, options))
     attempts.check()
 
 
@@ -288,7 +292,7 @@ class Ensemble:
                 self.seeds, self._place,
             )  # fmt: skip
             course = neural.train(self.trainer, steps=self._spec.steps(table.n_rows))
-        if isinstance(self.trainer, Fresh) and not self.trainer.redrawn:
+        if isinstance(self.trainer, Fresh) and self.trainer.turn != 2:
             raise RuntimeError("The trainer's step no longer calls what `Fresh` overrides.")
         self.members = [member for member in self.seeds if member not in course.failed]
         print(f"{name}: {len(self.members)} of {options.seeds} members trained in "
@@ -313,7 +317,10 @@ class Ensemble:
         ):
             stream = torch_stream(1_000 + seed, "rows of an arm", device=self._place)
             logits_WB = self._logits(member, model, sampling, n_rows, stream)
-            rows = model.rows(logits_WB[:, :n_rows], stream)
+            logits_WB = logits_WB[:, :n_rows]
+            scalars_MB = model.scalars(logits_WB, stream)
+            codes_SB = draw_codes(model.layout, logits_WB, stream)
+            rows = Rows(scalars_BM=scalars_MB.t(), codes_BS=codes_SB.t())
         encoded = model.representation.encoded(rows)
         if sampling.cut:
             whole = [column.decimals == 0 for column in Encoder(model.schema).numeric]
@@ -383,7 +390,7 @@ def _write_arm(arm: str, ensemble: Ensemble, volumes: Volumes, options: argparse
     sampling, n_rows = SAMPLINGS[ARMS[arm][1]], _parts("adult").train.n_rows
     written: list[int] = []
     for member in ensemble.members:
-        if len(written) >= volumes.most or time.time() > END_S:
+        if len(written) >= volumes.most:
             break
         volumes.write(arm, member, ensemble.sample(member, sampling, n_rows).data)
         written.append(member)

@@ -306,9 +306,10 @@ class Stepper:
 def whole(options: argparse.Namespace) -> None:
     """A whole fit of each side, from the table to the model, in turns.
 
-    Ours is fitted twice at each precision: the first fit of a process compiles, records its graph
-    and wakes the GPU, the next one has that behind it.  With ``--reference-epochs`` the reference's
-    time is an estimate, and recorded as one.
+    Ours is fitted twice at each precision: the first fit of a process compiles what it needs (on a
+    GPU it records its graph too, as every fit does), the next one finds that done.  Run this part
+    before others of the same model.  With ``--reference-epochs`` the reference's time is an
+    estimate, and recorded as one.
     """
     table = table_of("adult")
     attempts = Attempts()
@@ -850,21 +851,20 @@ class Watch:
 
     def figures(self, planned: int) -> dict[str, Any]:
         """Seconds of the parts and of all; all are an estimate when steps were left out."""
-        marks = self._marks
-        parts = {
-            "preparation": marks["steps begin"] - marks["begin"],
-            "trainer, of preparation": self._trainer_s,
-            "steps": marks["steps end"] - marks["steps begin"],
-            "finish": marks["end"] - marks["steps end"],
-        }
-        (first, began_s), (done, ended_s) = self._reports[0], self._reports[-1]
-        step_s = (ended_s - began_s) / (done - first) if done > first else parts["steps"] / done
+        marks, reports = self._marks, self._reports
         spent = marks["end"] - marks["begin"]
-        figures = {
-            "parts_s": {name: rounded([value])[0] for name, value in parts.items()},
-            "ms_per_step": rounded([step_s], 1e3)[0],
-            "steps": planned,
-        }
+        figures: dict[str, Any] = {"steps": planned}
+        if "steps end" in marks:
+            parts = {
+                "preparation": marks["steps begin"] - marks["begin"],
+                "trainer, of preparation": self._trainer_s,
+                "steps": marks["steps end"] - marks["steps begin"],
+                "finish": marks["end"] - marks["steps end"],
+            }
+            figures["parts_s"] = {name: rounded([value])[0] for name, value in parts.items()}
+        (first, began_s), (done, ended_s) = reports[0], reports[-1]
+        step_s = (ended_s - began_s) / (done - first) if done > first else spent / done
+        figures["ms_per_step"] = rounded([step_s], 1e3)[0]
         if done >= planned:
             return {**figures, "seconds": rounded([spent])[0]}
         estimated = spent + (planned - done) * step_s

@@ -46,15 +46,6 @@ if [ "${1:-}" = pack ]; then
     exit 0
 fi
 
-if [ -n "${OUT:-}" ]; then
-    mkdir -p "$OUT/engine"
-    for part in whole steps ensemble neighbours sampling scale wide; do
-        if [ -e "benchmarks/results/engine/$part.json" ]; then
-            cp "benchmarks/results/engine/$part.json" "$OUT/engine/"
-        fi
-    done
-    export SYNTHFACTORY_RESULTS=$OUT
-fi
 if [ "$device" = cpu ]; then
     SYNTHFACTORY_RESULTS=$(mktemp -d)
     export SYNTHFACTORY_RESULTS OMP_NUM_THREADS=1
@@ -79,10 +70,20 @@ if [ $# -gt 0 ]; then
     exit
 fi
 
+if [ -n "${OUT:-}" ] && [ "$device" != cpu ]; then
+    mkdir -p "$OUT/engine"
+    for known in whole steps ensemble neighbours sampling scale wide; do
+        if [ -e "benchmarks/results/engine/$known.json" ]; then
+            cp "benchmarks/results/engine/$known.json" "$OUT/engine/"
+        fi
+    done
+    export SYNTHFACTORY_RESULTS=$OUT
+fi
+
 # Each part, with what is common; a first fit is only first before other parts of its model.
 plan=()
 part() {
-    plan+=(--then "$@" --device "$device" --threads "$threads")
+    plan+=(--then "$1" --device "$device" --threads "$threads" "${@:2}")
 }
 if [ "$device" = cpu ]; then
     part steps --tables adult --turns 1 --models TVAE
