@@ -368,10 +368,10 @@ def draw_codes(layout: Layout, logits_WB: Tensor, stream: torch.Generator) -> Te
     if fuses(logits_WB):
         return _draw_codes_compiled(layout, logits_WB, bits((n_spans, n_rows), stream))
     places_SB = 1.0 - torch.rand(n_spans, n_rows, generator=stream, device=logits_WB.device)
-    order_S = torch.tensor(layout.order, dtype=torch.int64, device=logits_WB.device)
+    order_S = torch.tensor(layout.order, dtype=torch.int64).to(logits_WB.device)
     # Spans of one size are neighbours here, as among the logits.
     places_SB = places_SB.index_select(0, order_S)
-    found_SB = torch.empty_like(places_SB)
+    found_SB = logits_WB.new_empty(n_spans, n_rows)
     first = 0
     for group in layout.groups:
         mine = slice(first, first + group.count)

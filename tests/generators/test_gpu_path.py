@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from generators.examples import SMALL_GAN, SMALL_VAE, as_table, mixed
+from generators.examples import SMALL_GAN, SMALL_VAE, as_table, mixed, of_columns
 from simulated_gpu import GPU, GpuTensor, SimulatedError, SimulatedGpu, simulated_gpu
 
 import synthfactory as sf
@@ -140,6 +140,56 @@ def test_a_member_follows_the_single_fit(
     for place, trainer in enumerate(alone):
         own = trainer.losses.cpu()[:, 0] / together.block
         torch.testing.assert_close(losses[:, place], own, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=["ctgan", "tvae"])
+def test_a_member_is_finished_in_few_operations(
+    spec: Any, gpu: SimulatedGpu, tmp_path: Path
+) -> None:
+    launched = []
+    for n_columns in (2, 20):
+        chance = np.random.default_rng(n_columns)
+        columns = {f"c{k}": chance.choice(list("abcdefghi")[: 2 + k % 6], 600) for k in range(18)}
+        frame = {"x": chance.normal(size=600), **columns}
+        few = dict(list(frame.items())[:n_columns])
+        trainer = _trainer(spec, [of_columns(few, tmp_path)])
+        gpu.forget()
+        model = trainer.finish(0)
+        launched.append(gpu.launched.total())
+        assert gpu.waits.total() <= 20
+        assert gpu.launched["_softmax"] == 30, "all columns in each round of the calibration"
+        assert model.weights["head.bias"].device == GPU
+    assert launched[1] - launched[0] <= 8 * 10, "an operation serves all columns of one size"
+    assert launched[1] < 500
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=["ctgan", "tvae"])
+def test_more_members_wait_no_longer_before_the_first_step(
+    spec: Any, tables: list[sf.Table], gpu: SimulatedGpu
+) -> None:
+    representation = Representation.fit(tables[0])
+    rows = [representation.encode(tables[0], seed=seed) for seed in range(8)]
+    waits = []
+    for count in (2, 8):
+        deck = Deck(rows[:count], GPU)
+        gpu.forget()
+        spec._trainer([representation] * count, deck, list(range(count)), GPU)
+        waits.append(gpu.waits.total())
+    assert waits[0] == waits[1] <= 25
+
+
+def test_batch_statistics_of_one_pass_are_those_of_many(
+    tables: list[sf.Table], gpu: SimulatedGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = dataclasses.replace(SMALL_GAN, calibrate=False)
+    trainer = _trainer(spec, tables[:1])
+    one_pass = trainer.finish(0)
+    gpu.forget()
+    monkeypatch.setattr("synthfactory.generators.ctgan.MAX_NUMBERS", 1)
+    many = trainer.finish(0)
+    assert gpu.launched["normal_"] == 50
+    for name, value in one_pass.weights.items():
+        torch.testing.assert_close(value.cpu(), many.weights[name].cpu(), rtol=0.1, atol=0.02)
 
 
 def _trainer_of(spec: Any, table: sf.Table, seed: int) -> NeuralTrainer:

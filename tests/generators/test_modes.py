@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from synthfactory.generators.modes import ColumnModes, fit_modes
+from synthfactory.generators.modes import ITERATIONS, ColumnModes, _em, fit_modes
 from synthfactory.tables import Column
 
 
@@ -79,3 +79,29 @@ def test_fitting_needs_no_chance() -> None:
 def test_modes_survive_json() -> None:
     modes = _fit(np.random.default_rng(0).normal(size=500), nullable=True)
     assert ColumnModes.from_dict(modes.to_dict()).to_dict() == modes.to_dict()
+
+
+def test_mixtures_side_by_side_are_what_the_formulas_say() -> None:
+    chance = np.random.default_rng(0)
+    points = np.sort(np.concatenate([chance.normal(0, 0.1, 300), chance.normal(0.6, 0.05, 200)]))
+    for n_modes in (1, 3, 8, 10):
+        starts = np.stack([np.linspace(-0.2, 0.8, n_modes), np.linspace(0.0, 0.7, n_modes)])
+        for start, found in zip(starts, _em(points, starts, 1e-6), strict=True):
+            for ours, theirs in zip(found, _plain_em(points, start, 1e-6), strict=True):
+                np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+def _plain_em(
+    points: np.ndarray, means: np.ndarray, floor: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Bishop 2006, equations 9.23 to 9.26, in one dimension."""
+    weights = np.full(len(means), 1 / len(means))
+    stds = np.full(len(means), max(float(np.std(points)) / len(means), floor))
+    for _ in range(ITERATIONS):
+        densities = weights / stds * np.exp(-0.5 * ((points[:, None] - means) / stds) ** 2)
+        shares = densities / densities.sum(axis=1, keepdims=True)
+        mass = shares.sum(axis=0) + 1e-10
+        weights, means = mass / mass.sum(), shares.T @ points / mass
+        variances = (shares * (points[:, None] - means) ** 2).sum(axis=0) / mass
+        stds = np.maximum(np.sqrt(variances), floor)
+    return weights, means, stds

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from synthfactory.generators.adversarial import FusedCritic, FusedResidual
-from synthfactory.generators.calibration import logit_shift
+from synthfactory.generators.calibration import _bundles, _shifts, logit_shift
 from synthfactory.generators.features import Features, Heads
 from synthfactory.generators.flat import Adam, Flat
 from synthfactory.generators.fusing import ProcessorLoops
@@ -391,3 +391,40 @@ def test_shifted_logits_have_the_wanted_shares() -> None:
     shares = torch.tensor([0.6, 0.3, 0.1])
     shifted = logits + logit_shift(logits, shares).unsqueeze(1)
     torch.testing.assert_close(shifted.softmax(dim=0).mean(dim=1), shares, atol=2e-3, rtol=0)
+
+
+def test_spans_are_shifted_side_by_side_as_one_by_one() -> None:
+    layout = Layout(sizes=(4, 2, 9, 4), n_numeric=0, own_modes=((),), gaussians=((),))
+    logits = torch.randn(layout.width, 2_000, generator=_stream(1))
+    bias = torch.randn(layout.width, generator=_stream(2))
+    shares = torch.rand(layout.width, generator=_stream(3))
+    for start, size in zip(layout.starts, layout.sizes, strict=True):
+        shares[start : start + size] /= shares[start : start + size].sum()
+    alone, together = torch.zeros_like(bias), torch.zeros_like(bias)
+    for bundle in _bundles(layout, logits):
+        assert len(bundle) == 1, "a processor takes one after the other"
+        alone.index_add_(0, *_shifts(layout, bundle, logits, bias, shares))
+    together.index_add_(0, *_shifts(layout, [2, 0, 3, 1], logits, bias, shares))
+    torch.testing.assert_close(together, alone)
+    for start, size in zip(layout.starts, layout.sizes, strict=True):
+        mine = slice(start, start + size)
+        shifted = logits[mine] + (bias + alone)[mine].unsqueeze(1)
+        given = shifted.softmax(dim=0).mean(dim=1)
+        torch.testing.assert_close(given, shares[mine], atol=5e-3, rtol=0)
+
+
+def test_repeated_weights_are_those_of_one_member() -> None:
+    network = Residual(6, (5, 4), 3)
+    flat = Flat(network.shapes, 1, CPU)
+    flat.values.normal_(0.0, 0.5, generator=_stream(1))
+    x_KIB = torch.randn(3, 6, 40, generator=_stream(2))
+    several = flat.repeated(3)
+    network.input(several, 40).copy_(x_KIB)
+    out_KOB, statistics = network.forward(several), network.statistics()
+    for place in range(3):
+        network.input(flat, 40).copy_(x_KIB[place : place + 1])
+        torch.testing.assert_close(out_KOB[place], network.forward(flat)[0])
+        for ours, theirs in zip(statistics, network.statistics(), strict=True):
+            for several_K, one in zip(ours, theirs, strict=True):
+                torch.testing.assert_close(several_K[place], one[0])
+    assert several.value["out.weight"].data_ptr() == flat.value["out.weight"].data_ptr()
