@@ -42,13 +42,15 @@ class Features:
 
     def _condition_table(self, wide: Mapping[int, int], n_numeric: int) -> Tensor | None:
         """**Shape** (C, Q): the features of each level; None when they are one-hot."""
-        sizes = self.layout.level_sizes
+        sizes, device = self.layout.level_sizes, self._narrow.device
         if not any(span >= n_numeric for span in wide):
             return None
         blocks = []
         for place, size in enumerate(sizes):
             span = n_numeric + place
-            blocks.append(self._embeddings[wide[span]] if span in wide else torch.eye(size))
+            blocks.append(
+                self._embeddings[wide[span]] if span in wide else torch.eye(size, device=device)
+            )
         table: Tensor = torch.block_diag(*blocks)
         return table
 
