@@ -26,6 +26,8 @@ from synthfactory.tables.encode import Mapper
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
+# Weights, means and standard deviations.
+Mixture = tuple[Floats, Floats, Floats]
 
 MAX_MODES = 10
 MIN_WEIGHT = 0.005
@@ -164,14 +166,16 @@ def fit_modes(numbers: Floats, columns: tuple[Column, ...]) -> tuple[ColumnModes
     columns
         The numeric columns, for their resolution and whether they may be missing.
     """
-    return tuple(_fit_column(numbers[:, place], column) for place, column in enumerate(columns))
+    present = [values[~np.isnan(values)] for values in numbers.T]
+    spikes = [_spikes(values) for values in present]
+    rest = [values[~np.isin(values, own)] for values, own in zip(present, spikes, strict=True)]
+    mixtures = _fit_mixtures(rest, [_finest(column) for column in columns])
+    parts = zip(mixtures, spikes, columns, strict=True)
+    return tuple(_modes_of(mixture, own, column) for mixture, own, column in parts)
 
 
-def _fit_column(values: Floats, column: Column) -> ColumnModes:
-    present = values[~np.isnan(values)]
-    spikes = _spikes(present)
-    rest = present[~np.isin(present, spikes)]
-    weights, means, stds = _fit_mixture(rest, _finest(column))
+def _modes_of(mixture: Mixture, spikes: Floats, column: Column) -> ColumnModes:
+    weights, means, stds = mixture
     if len(means) + len(spikes) == 0 and not column.nullable:
         weights, means, stds = np.ones(1), np.zeros(1), np.ones(1)
     return ColumnModes(
@@ -197,21 +201,65 @@ def _spikes(present: Floats) -> Floats:
     return picked
 
 
-def _fit_mixture(x: Floats, finest: float) -> tuple[Floats, Floats, Floats]:
-    """Weights, means and standard deviations of at most ten Gaussians, light ones dropped."""
-    if len(x) == 0:
-        return np.empty(0), np.empty(0), np.empty(0)
+def _fit_mixtures(values: Sequence[Floats], finest: Sequence[float]) -> list[Mixture]:
+    """For each column weights, means and standard deviations of at most ten Gaussians, light ones
+    dropped.
+
+    Columns of as many points and modes are fitted side by side: fewer, longer operations, which
+    members of an ensemble can do in threads.
+    """
+    empty = np.empty(0)
+    mixtures: list[Mixture] = [(empty, empty, empty) for _ in values]
+    alike: dict[tuple[int, int], list[tuple[int, _Points]]] = {}
+    for place, (x, smallest) in enumerate(zip(values, finest, strict=True)):
+        if len(x):
+            found = _points_of(x, smallest)
+            alike.setdefault((len(found.scaled), found.n_modes), []).append((place, found))
+    for group in alike.values():
+        for (place, _), mixture in zip(group, _fit_alike([own for _, own in group]), strict=True):
+            mixtures[place] = mixture
+    return mixtures
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Points:
+    """What a mixture is fitted to, on a scale of its own: squares of extreme values stay finite."""
+
+    scaled: Floats
+    centre: float
+    scale: float
+    floor: float
+    n_modes: int
+
+
+def _points_of(x: Floats, finest: float) -> _Points:
     points = np.quantile(x, (np.arange(GRID) + 0.5) / GRID) if len(x) > GRID else np.sort(x)
-    # On a scale of their own, so that the squares of extreme values stay finite.
     centre, scale = _centre_and_scale(points)
-    points = (points - centre) / scale
-    floor = max(finest / scale, 1e-6)
-    n_modes = min(MAX_MODES, len(np.unique(points)))
-    starts = np.stack([_by_quantiles(points, n_modes), _by_range(points, n_modes)])
-    candidates = _em(points, starts, floor)
-    weights, means, stds = max(candidates, key=lambda found: _log_likelihood(points, *found))
-    kept = weights > MIN_WEIGHT
-    return weights[kept] / weights[kept].sum(), centre + scale * means[kept], scale * stds[kept]
+    scaled = (points - centre) / scale
+    return _Points(
+        scaled=scaled,
+        centre=centre,
+        scale=scale,
+        floor=max(finest / scale, 1e-6),
+        n_modes=min(MAX_MODES, len(np.unique(scaled))),
+    )
+
+
+def _fit_alike(columns: Sequence[_Points]) -> Iterator[Mixture]:
+    """The mixtures of columns with equally many points and modes."""
+    starts, n_modes = (_by_quantiles, _by_range), columns[0].n_modes
+    candidates = _em(
+        np.stack([own.scaled for own in columns for _ in starts]),
+        np.stack([start(own.scaled, n_modes) for own in columns for start in starts]),
+        np.array([own.floor for own in columns for _ in starts]),
+    )
+    for place, own in enumerate(columns):
+        both = candidates[len(starts) * place :][: len(starts)]
+        likelihoods = [_log_likelihood(own.scaled, *found) for found in both]
+        weights, means, stds = both[int(np.argmax(likelihoods))]
+        kept = weights > MIN_WEIGHT
+        weights = weights[kept] / weights[kept].sum()
+        yield weights, own.centre + own.scale * means[kept], own.scale * stds[kept]
 
 
 def _centre_and_scale(points: Floats) -> tuple[float, float]:
@@ -231,28 +279,30 @@ def _by_range(points: Floats, n_modes: int) -> Floats:
     return starts
 
 
-def _em(points: Floats, means_AV: Floats, floor: float) -> list[tuple[Floats, Floats, Floats]]:
-    """Expectation-maximisation from each of these A starts of V modes, side by side.
+def _em(points_AP: Floats, means_AV: Floats, floors_A: Floats) -> list[Mixture]:
+    """Expectation-maximisation of A mixtures of V modes, from these means, side by side.
 
-    The P points are the last dimension: a row of them is what a processor's vectors are good at,
-    the ten modes of a point are not.
+    Each has P points of its own, and a least standard deviation.  Points are the last dimension: a
+    row of them is what a processor's vectors are good at, the ten modes of a point are not.
     """
     n_starts, n_modes = means_AV.shape
     weights_AV = np.full(means_AV.shape, 1.0 / n_modes)
-    stds_AV = np.full(means_AV.shape, max(float(np.std(points)) / n_modes, floor))
-    away_AVP = points - means_AV[:, :, None]
+    widths = [float(np.std(points)) / n_modes for points in points_AP]
+    stds_AV = np.repeat(np.maximum(widths, floors_A)[:, None], n_modes, axis=1)
+    points_A1P, floors_A1 = points_AP[:, None], floors_A[:, None]
+    away_AVP = points_A1P - means_AV[:, :, None]
     shares_AVP = np.empty_like(away_AVP)
     for _ in range(ITERATIONS):
         _write_shares(away_AVP, weights_AV, stds_AV, shares_AVP)
         shares_PAV = _points_first(shares_AVP)
         mass_AV = shares_PAV.sum(axis=0) + 1e-10
         weights_AV = mass_AV / mass_AV.sum(axis=1, keepdims=True)
-        sums = [shares_PAV[:, start].T @ points for start in range(n_starts)]
+        sums = [shares_PAV[:, start].T @ points_AP[start] for start in range(n_starts)]
         means_AV = np.stack(sums) / mass_AV
-        np.subtract(points, means_AV[:, :, None], out=away_AVP)
+        np.subtract(points_A1P, means_AV[:, :, None], out=away_AVP)
         np.multiply(shares_AVP, np.square(away_AVP), out=shares_AVP)
         spread_AV = _points_first(shares_AVP).sum(axis=0) / mass_AV
-        stds_AV = np.maximum(np.sqrt(spread_AV), floor)
+        stds_AV = np.maximum(np.sqrt(spread_AV), floors_A1)
     return list(zip(weights_AV, means_AV, stds_AV, strict=True))
 
 

@@ -83,11 +83,18 @@ def test_modes_survive_json() -> None:
 
 def test_mixtures_side_by_side_are_what_the_formulas_say() -> None:
     chance = np.random.default_rng(0)
-    points = np.sort(np.concatenate([chance.normal(0, 0.1, 300), chance.normal(0.6, 0.05, 200)]))
+    points = np.stack(
+        [
+            np.sort(np.append(chance.normal(0, 0.1, 300), chance.normal(k, 0.05, 200)))
+            for k in (0, 1)
+        ]
+    )
+    floors = np.array([1e-6, 0.02])
     for n_modes in (1, 3, 8, 10):
         starts = np.stack([np.linspace(-0.2, 0.8, n_modes), np.linspace(0.0, 0.7, n_modes)])
-        for start, found in zip(starts, _em(points, starts, 1e-6), strict=True):
-            for ours, theirs in zip(found, _plain_em(points, start, 1e-6), strict=True):
+        for place, found in enumerate(_em(points, starts, floors)):
+            expected = _plain_em(points[place], starts[place], floors[place])
+            for ours, theirs in zip(found, expected, strict=True):
                 np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
