@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -49,7 +50,7 @@ from threadpoolctl import threadpool_limits
 
 import synthfactory as sf
 from synthfactory.artifacts import read_json, write_json
-from synthfactory.generators import ctgan, neural
+from synthfactory.generators import ctgan, modes, neural
 from synthfactory.generators.ctgan import CTGANModel, CTGANTrainer, Inputs
 from synthfactory.generators.drawing import Deck
 from synthfactory.generators.features import Features, Heads
@@ -118,23 +119,26 @@ class Training:
         Makes the steps.
     epochs
         Times the epochs that are asked for.
-    mixture
-        Normalise numeric columns as the reference does: Bayesian mixtures, and no value of its own
-        for a spike.
+    modes
+        Of numeric columns: "ours"; "mixture" as the reference's, Bayesian mixtures, and no value of
+        its own for a spike; "spikeless", ours without those; "few", ours with at most four
+        Gaussians where there is a spike.
     """
 
     trainer: type[CTGANTrainer] = CTGANTrainer
     epochs: int = 1
-    mixture: bool = False
+    modes: str = "ours"
 
 
 TRAININGS: dict[str, Training] = {
     "ours": Training(),
     "fresh": Training(trainer=Fresh),
     "decay": Training(trainer=Decayed),
-    "mixture": Training(mixture=True),
+    "mixture": Training(modes="mixture"),
+    "spikeless": Training(modes="spikeless"),
+    "few": Training(modes="few"),
     "long": Training(epochs=2),
-    "twin": Training(trainer=Twin, mixture=True),
+    "twin": Training(trainer=Twin, modes="mixture"),
 }
 
 
@@ -184,6 +188,8 @@ ARMS: dict[str, tuple[str, str]] = {
     "twin plain": ("twin", "plain"),
     "fresh": ("fresh", "plain"),
     "mixture": ("mixture", "plain"),
+    "spikeless": ("spikeless", "plain"),
+    "few": ("few", "plain"),
     "decay": ("decay", "plain"),
     "long": ("long", "plain"),
 }
@@ -282,7 +288,7 @@ class Ensemble:
         self._spec = with_fields(OURS["CTGAN"], epochs=training.epochs * options.epochs)
         self._threads = options.threads
         self.seeds = list(range(options.seeds))
-        representation = _representation(training.mixture)
+        representation = _representation(training.modes)
         with ThreadPoolExecutor(options.workers) as pool:
             rows = list(pool.map(lambda seed: representation.encode(table, seed=seed), self.seeds))
         representations = [representation] * len(self.seeds)
@@ -349,16 +355,25 @@ class Ensemble:
 
 
 @functools.cache
-def _representation(mixture: bool) -> Representation:
-    """Ours of the training part, or the same with the reference's sort of modes."""
+def _representation(sort: str) -> Representation:
+    """Ours of the training part, or the same with another sort of modes."""
     table = _parts("adult").train
     ours = Representation.fit(table)
-    if not mixture:
+    if sort == "ours":
         return ours
+    if sort == "spikeless":
+        with mock.patch.object(modes, "_spikes", lambda present: np.empty(0)):
+            return Representation.fit(table)
+    if sort == "few":
+        with mock.patch.object(modes, "MAX_MODES", 4):
+            fewer = Representation.fit(table).modes
+        pairs = zip(ours.modes, fewer, strict=True)
+        return dataclasses.replace(
+            ours, modes=tuple(few if len(own.spikes) else own for own, few in pairs)
+        )
     numbers = Encoder(table.schema).encode(table).numbers
     with threadpool_limits(1), ThreadPoolExecutor() as pool:
-        modes = tuple(pool.map(bayesian_modes, numbers.T))
-    return dataclasses.replace(ours, modes=modes)
+        return dataclasses.replace(ours, modes=tuple(pool.map(bayesian_modes, numbers.T)))
 
 
 def bayesian_modes(values: Any) -> ColumnModes:

@@ -1,14 +1,17 @@
 """Which compiled loops do the work between matrix products on a device.
 
 On a processor these are numba's (`synthfactory.generators._kernels`), on an NVIDIA GPU Triton's
-(`synthfactory.generators._kernels.gpu` and `gpu_variational`).  A GPU without Triton, or of another
-maker, takes the plain way, operation by operation.
+(`synthfactory.generators._kernels.gpu` and `gpu_variational`).  A GPU of another maker, and one on a
+machine where Triton is not or cannot build (it asks for a C compiler and Python's headers), takes
+the plain way, operation by operation.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import importlib.util
+import warnings
 from typing import Any
 
 import torch
@@ -100,11 +103,58 @@ def loops_of(device: torch.device, n_rows: int = 1) -> Loops | None:
     """The loops for batches of ``n_rows`` on a device; None where there are none."""
     if device.type == "cpu":
         return ProcessorLoops()
-    if device.type == "cuda" and _has_triton() and n_rows <= MAX_ROWS:
+    if device.type == "cuda" and n_rows <= MAX_ROWS and _may_build() and _builds(device):
         return GpuLoops()
     return None
 
 
-@functools.cache
-def _has_triton() -> bool:
+def describe_loops(device: torch.device) -> str:
+    """What does the work between matrix products, in words, for the record of a fit."""
+    loops = loops_of(device)
+    if loops is None:
+        return "single operations"
+    package = "triton" if isinstance(loops, GpuLoops) else "numba"
+    return f"{package} {importlib.metadata.version(package)}"
+
+
+def _may_build() -> bool:
     return torch.version.cuda is not None and importlib.util.find_spec("triton") is not None
+
+
+@functools.cache
+def _builds(device: torch.device) -> bool:
+    """Whether a kernel can be compiled here and does its work; says so once where it does not."""
+    try:
+        with torch.cuda.device(device):
+            try_kernel(device)
+    except Exception as error:  # noqa: BLE001 (compilers and drivers fail in many ways)
+        warnings.warn(
+            "Triton's kernels cannot be built or run here, so that fits on this GPU take single "
+            f"operations, which are about three times slower: {type(error).__name__}: {error}. "
+            "Triton needs a C compiler, Python's headers, and a folder it may write to "
+            "(TRITON_CACHE_DIR).",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+def try_kernel(device: torch.device) -> None:
+    """Make a step of Adam in a kernel, and compare it with the formula.
+
+    Raises
+    ------
+    RuntimeError
+        When the numbers are wrong; a compiler's and driver's errors are their own.
+    """
+    values, grads = torch.ones(8, device=device), torch.full((8,), -2.0, device=device)
+    means, squares = torch.zeros(2, 8, device=device)
+    rate, steps = 0.25, torch.ones((), device=device)
+    GpuLoops().adversarial.update(
+        values, grads, means, squares, None, steps, lr=rate, betas=(0.5, 0.9), decay=0.0,
+        epsilon=1e-8,
+    )  # fmt: skip
+    # The first step is one of length lr against the gradient.
+    if not torch.allclose(values.cpu(), torch.full((8,), 1.0 + rate), rtol=1e-4):
+        raise RuntimeError(f"a kernel made {values.tolist()} of 1 + {rate}")

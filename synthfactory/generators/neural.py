@@ -26,6 +26,7 @@ from synthfactory.generators.base import (
 )
 from synthfactory.generators.distributed import devices_of, train_on_ranks
 from synthfactory.generators.drawing import Deck
+from synthfactory.generators.fusing import describe_loops
 from synthfactory.generators.holdout import Judge, hold_out
 from synthfactory.generators.layout import Layout
 from synthfactory.generators.members import first_equals, represent, take_each
@@ -267,6 +268,7 @@ def describe_engine(spec: Generator, device: str, threads: int) -> dict[str, Any
         "gpu": gpu,
         "threads": threads,
         "products": describe_products(spec.precision, place),
+        "loops": describe_loops(place),
         "torch": torch.__version__,
     }
 

@@ -296,12 +296,18 @@ class Runner:
         self._trainer = trainer
         self._replay: Callable[[], None] | None = None
         on_gpu = trainer.losses.is_cuda and torch.version.hip is None
+        # Kernels are launched on the current device, whichever their tensors are on.
+        self._device = trainer.losses.device if on_gpu and torch.version.cuda is not None else None
         if capture is None and on_gpu and peers.size == 1:
             capture = functools.partial(cuda_graph, device=trainer.losses.device)
         self._capture = capture
 
     def __call__(self, done: int, count: int) -> None:
         """``count`` steps after ``done`` steps, within one block; blocks begin at its multiples."""
+        with contextlib.nullcontext() if self._device is None else torch.cuda.device(self._device):
+            self._make(done, count)
+
+    def _make(self, done: int, count: int) -> None:
         slot = done % self._trainer.block
         whole = count == self._trainer.block
         if whole and self._capture is not None and self._replay is None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -148,7 +151,7 @@ def test_kernels_become_machine_code_for_a_gpu() -> None:
     """Triton's interpreter lets pass what its compiler refuses."""
     tests = Path(__file__).parents[1]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests.parent), str(tests)])}
-    del environment["TRITON_INTERPRET"]
+    environment.pop("TRITON_INTERPRET", None)
     done = subprocess.run(
         [sys.executable, tests / "compiled_for_gpu.py"],
         env=environment,
@@ -157,8 +160,27 @@ def test_kernels_become_machine_code_for_a_gpu() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    launched: set[str] = set()
+    for name in ("gpu", "gpu_variational"):
+        module = importlib.import_module(f"synthfactory.generators._kernels.{name}")
+        launched |= set(re.findall(r"^    (_\w+)\[", inspect.getsource(module), re.MULTILINE))
+    assert len(launched) > 15
+    assert {line.split()[0] for line in done.stdout.splitlines()} == launched
+
+
+def test_a_kernel_is_tried_before_it_is_relied_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    fusing.try_kernel(CPU)
+    monkeypatch.setattr(fusing, "_may_build", lambda: True)
+    # This machine's torch has no GPU to build for.
+    with pytest.warns(RuntimeWarning, match="take single operations"):
+        assert fusing.loops_of(torch.device("cuda", 7)) is None
+    assert fusing.describe_loops(torch.device("cuda", 7)) == "single operations"
+    assert fusing.describe_loops(CPU).startswith("numba ")
+
+
+def test_a_kernel_that_is_wrong_is_not_relied_on(monkeypatch: pytest.MonkeyPatch) -> None:
     from synthfactory.generators._kernels import gpu
 
-    kernels = {name for name, value in vars(gpu).items() if hasattr(value, "fn")}
-    assert len(kernels) > 10
-    assert {line.split()[0] for line in done.stdout.splitlines()} >= kernels
+    monkeypatch.setattr(gpu, "update", lambda *args, **more: None)
+    with pytest.raises(RuntimeError, match="a kernel made"):
+        fusing.try_kernel(CPU)
