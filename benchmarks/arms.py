@@ -362,7 +362,7 @@ def _representation(sort: str) -> Representation:
     if sort == "ours":
         return ours
     if sort == "spikeless":
-        with mock.patch.object(modes, "_spikes", lambda present: np.empty(0)):
+        with mock.patch.object(modes, "_spikes", return_value=np.empty(0)):
             return Representation.fit(table)
     if sort == "few":
         with mock.patch.object(modes, "MAX_MODES", 4):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -201,6 +202,27 @@ def _torch() -> Iterator[Diagnosis]:
         else "",
     )
     yield _gpus(torch)
+    if torch.version.cuda and torch.cuda.is_available():
+        yield _gpu_kernels(torch.device("cuda", 0))
+
+
+def _gpu_kernels(device: Any) -> Diagnosis:
+    """Whether fits on this GPU run in Triton's kernels, which are compiled where they run."""
+    from synthfactory.generators import fusing
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = fusing.describe_loops(device)
+    if found.startswith("triton"):
+        return Diagnosis(check="gpu kernels", level="ok", found=found)
+    why = "; ".join(str(warning.message) for warning in told) or "triton is not installed"
+    return Diagnosis(
+        check="gpu kernels",
+        level="warning",
+        found=why,
+        remedy="Load the cluster's compiler module, or use an image with a C compiler and Python's "
+        "headers: docs/engine.md, section On a GPU.",
+    )
 
 
 def _gpus(torch: Any) -> Diagnosis:

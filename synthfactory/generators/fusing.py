@@ -1,8 +1,8 @@
 """Which compiled loops do the work between matrix products on a device.
 
 On a processor these are numba's (`synthfactory.generators._kernels`), on an NVIDIA GPU Triton's
-(`synthfactory.generators._kernels.gpu` and `gpu_variational`).  A GPU of another maker, and one on a
-machine where Triton is not or cannot build (it asks for a C compiler and Python's headers), takes
+(`synthfactory.generators._kernels.gpu` and `gpu_variational`).  A GPU of another maker, and one on
+a machine where Triton is not or cannot build (it asks for a C compiler and Python's headers), takes
 the plain way, operation by operation.
 """
 

@@ -10,10 +10,12 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
 
 from synthfactory.certification import new_key
 from synthfactory.cli import disks, doctor, main
 from synthfactory.cli.doctor import Diagnosis, examine, exit_code
+from synthfactory.generators import fusing
 
 
 def by_check(findings: list[Diagnosis]) -> dict[str, Diagnosis]:
@@ -191,3 +193,19 @@ def test_a_package_in_a_version_that_does_not_fit_is_told() -> None:
     assert doctor._fault(Requirement("numpy>=1")) == ""
     assert "expected <1" in doctor._fault(Requirement("numpy<1"))
     assert doctor._fault(Requirement("no-such-package")) == "no-such-package is missing"
+
+
+def test_kernels_that_cannot_be_compiled_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fusing, "_may_build", lambda: True)
+    # This build of torch has no GPU to try one on.
+    made = doctor._gpu_kernels(torch.device("cuda", 5))
+    assert made.level == "warning"
+    assert "single operations" in made.found
+    assert "C compiler" in made.remedy
+
+
+def test_kernels_that_run_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fusing, "_may_build", lambda: True)
+    monkeypatch.setattr(fusing, "_builds", lambda device: True)
+    made = doctor._gpu_kernels(torch.device("cuda", 0))
+    assert (made.level, made.found.split()[0]) == ("ok", "triton")
