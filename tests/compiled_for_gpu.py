@@ -62,7 +62,7 @@ def main() -> None:
     """Make a step of models that use every kernel, in float32 and bfloat16."""
     JITFunction.run = _compile
     for module in (ctgan, tvae):
-        module.loops_of = lambda device, n_rows: fusing.GpuLoops()  # type: ignore[assignment]
+        module.loops_of = lambda *_: fusing.GpuLoops()  # type: ignore[assignment]
     cpu = torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder:
         table = as_table(mixed(300).drop(columns="person"), Path(folder))

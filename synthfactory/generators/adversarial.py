@@ -24,7 +24,8 @@ from synthfactory.generators.layout import Layout
 from synthfactory.generators.networks import EPSILON, LEAK, PENALTY, Critic, Residual
 
 array_of = ProcessorLoops().array_of
-
+# In place of the count of modes that have a scalar, where all have one.
+ALWAYS = -1
 
 # Whether a product of bfloat16 can be written as float32; on a GPU, from torch 2.8 on.
 SUMS_DIRECTLY = hasattr(torch.ops.aten.bmm, "dtype_out")
@@ -345,7 +346,7 @@ class FusedFeatures(Features):
         self._starts, self._sizes = layout.bounds
         counts = np.array(layout.gaussians, np.int64).reshape(layout.n_members, -1)
         own = np.array(layout.own_modes, np.int64).reshape(layout.n_members, -1)
-        self._counts = np.where(counts < own, counts, 0)
+        self._counts = np.where(counts < own, counts, ALWAYS)
         self._warmth = np.float32(1.0 / TEMPERATURE)
         # Where each level's column begins, how many there are, and its first level.
         self._columns_C = [part.numpy() for part in self._columns[:3]]

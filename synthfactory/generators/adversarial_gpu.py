@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from synthfactory.generators.adversarial import Gradient
+from synthfactory.generators.adversarial import ALWAYS, Gradient
 from synthfactory.generators.drawing import Deck, Known
 from synthfactory.generators.features import TEMPERATURE, Features
 from synthfactory.generators.flat import Flat
@@ -250,7 +250,7 @@ class GpuFeatures(Features):
         self._widest = max(layout.sizes)
         counts = torch.tensor(layout.gaussians).view(layout.n_members, -1)
         own = torch.tensor(layout.own_modes).view(layout.n_members, -1)
-        self._counts = torch.where(counts < own, counts, 0).to(device)
+        self._counts = torch.where(counts < own, counts, ALWAYS).to(device)
         firsts = torch.tensor(layout.level_sizes, dtype=torch.int64).cumsum(0)
         firsts = torch.cat([torch.zeros(layout.n_numeric + 1, dtype=torch.int64), firsts])
         self._firsts = firsts[: len(layout.sizes)].to(device)

@@ -171,7 +171,7 @@ class CTGANTrainer(NeuralTrainer):
     ) -> None:
         self._spec, self._layout, self._deck = spec, layout, deck
         self._representations, self._seeds, self._peers = representations, seeds, peers
-        loops = loops_of(device, spec.batch_size)
+        loops = loops_of(device, spec.batch_size, 3 * (layout.feature_width + layout.n_levels))
         self._features = _features(spec, layout, device, loops)
         self._heads = Heads(layout, device)
         self._generator = _generator(spec, layout, self._features.n_conditions, loops)

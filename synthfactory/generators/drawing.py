@@ -223,6 +223,7 @@ class Known:
     def overwrite(self, other: Known) -> None:
         """Take what another block knows, in place."""
         for mine, new in zip(self._parts, other._parts, strict=True):
+            assert (mine is None) == (new is None)
             if mine is not None and new is not None:
                 mine.copy_(new)
 
@@ -239,7 +240,7 @@ class Picks:
     turns, n_drawn
         How often a step draws, and how many uniform numbers each time; 3 B are read here.
     block
-        Steps; when there are several, they find everything in the same places in every block.
+        Steps; on a GPU they find everything in the same places in every block.
     """
 
     def __init__(
@@ -256,17 +257,18 @@ class Picks:
         self._conditions, self._deck, self._n_rows, self._pac = conditions, deck, n_rows, pac
         self._firsts = [turn * n_drawn for turn in range(turns)]
         self._block = block
+        # A recorded graph reads the same places in every block.
+        self._in_place = deck.codes_NS.is_cuda
         self._blocks: list[Known] = []
         self._steps: list[list[Known]] = []
 
     def prepare(self, uniform: Tensor) -> None:
         """Draw the next block by its uniform numbers, **shape** (K, block, turns * n_drawn)."""
-        made = [self._draw(uniform, first) for first in self._firsts]
-        if self._blocks and self._block > 1:
-            for old, new in zip(self._blocks, made, strict=True):
-                old.overwrite(new)
+        if self._blocks and self._in_place:
+            for old, first in zip(self._blocks, self._firsts, strict=True):
+                old.overwrite(self._draw(uniform, first))
             return
-        self._blocks = made
+        made = self._blocks = [self._draw(uniform, first) for first in self._firsts]
         self._steps = [[known.of_step(slot) for slot in range(self._block)] for known in made]
 
     def of_step(self, slot: int, turn: int) -> Known:
@@ -292,7 +294,7 @@ class Picks:
         )
         assert picked is not None
         codes = scalars = None
-        if self._block > 1:
+        if self._in_place:
             codes, scalars = (
                 part.unflatten(0, (-1, n_members)).contiguous()
                 for part in self._deck.take(picked.flatten(0, 1))

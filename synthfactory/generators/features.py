@@ -108,7 +108,8 @@ class Features:
         """
         n_features = self.layout.feature_width
         x_KFP3G.zero_()
-        if known.pairs is not None and known.before is not None:
+        if known.pairs is not None:
+            assert known.before is not None
             self.of_conditions(known.pairs, inputs_KIB[:, -self.n_conditions :].zero_())
             for sort, levels in enumerate((known.before, known.pairs)):
                 self.of_conditions(levels, x_KFP3G[:, n_features:, :, sort])

@@ -9,7 +9,7 @@ the plain way, operation by operation.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
+import importlib
 import importlib.util
 import warnings
 from typing import Any
@@ -17,8 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# One program of a kernel holds a whole row of a batch.
-MAX_ROWS = 2**14
+# One program of a kernel holds a whole row of a batch; of the critic's input one of so many columns
+# that real, fake and points between are three for each row where a pac is one.
+MAX_ROWS = 2**13
+# Places within a member's part of a tensor are numbered with 32 bits.
+MAX_NUMBERS = 2**31
 
 
 class Aside:
@@ -99,22 +102,32 @@ class GpuLoops:
 Loops = ProcessorLoops | GpuLoops
 
 
-def loops_of(device: torch.device, n_rows: int = 1) -> Loops | None:
-    """The loops for batches of ``n_rows`` on a device; None where there are none."""
+def loops_of(device: torch.device, n_rows: int = 1, width: int = 1) -> Loops | None:
+    """The loops for batches of ``n_rows`` on a device; None where there are none.
+
+    Parameters
+    ----------
+    width
+        Numbers that a row has in the widest tensor.
+    """
     if device.type == "cpu":
         return ProcessorLoops()
-    if device.type == "cuda" and n_rows <= MAX_ROWS and _may_build() and _builds(device):
+    fits = n_rows <= MAX_ROWS and n_rows * width < MAX_NUMBERS
+    if device.type == "cuda" and fits and _may_build() and _builds(device):
         return GpuLoops()
     return None
 
 
-def describe_loops(device: torch.device) -> str:
-    """What does the work between matrix products, in words, for the record of a fit."""
-    loops = loops_of(device)
+def describe_loops(device: torch.device, n_rows: int = 1) -> str:
+    """What does the work between matrix products, in words, for the record of a fit.
+
+    Features of embedded columns take single operations on every device.
+    """
+    loops = loops_of(device, n_rows)
     if loops is None:
         return "single operations"
-    package = "triton" if isinstance(loops, GpuLoops) else "numba"
-    return f"{package} {importlib.metadata.version(package)}"
+    package = importlib.import_module("triton" if isinstance(loops, GpuLoops) else "numba")
+    return f"{package.__name__} {package.__version__}"
 
 
 def _may_build() -> bool:
@@ -127,6 +140,8 @@ def _builds(device: torch.device) -> bool:
     try:
         with torch.cuda.device(device):
             try_kernel(device)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # noqa: BLE001 (compilers and drivers fail in many ways)
         warnings.warn(
             "Triton's kernels cannot be built or run here, so that fits on this GPU take single "
@@ -141,7 +156,7 @@ def _builds(device: torch.device) -> bool:
 
 
 def try_kernel(device: torch.device) -> None:
-    """Make a step of Adam in a kernel, and compare it with the formula.
+    """Make a step of Adam in a kernel, with a copy in bfloat16, and compare it with the formula.
 
     Raises
     ------
@@ -150,11 +165,13 @@ def try_kernel(device: torch.device) -> None:
     """
     values, grads = torch.ones(8, device=device), torch.full((8,), -2.0, device=device)
     means, squares = torch.zeros(2, 8, device=device)
+    low = values.to(torch.bfloat16)
     rate, steps = 0.25, torch.ones((), device=device)
     GpuLoops().adversarial.update(
-        values, grads, means, squares, None, steps, lr=rate, betas=(0.5, 0.9), decay=0.0,
+        values, grads, means, squares, low, steps, lr=rate, betas=(0.5, 0.9), decay=0.0,
         epsilon=1e-8,
     )  # fmt: skip
     # The first step is one of length lr against the gradient.
-    if not torch.allclose(values.cpu(), torch.full((8,), 1.0 + rate), rtol=1e-4):
-        raise RuntimeError(f"a kernel made {values.tolist()} of 1 + {rate}")
+    for made, exact in ((values, 1e-4), (low.float(), 1e-2)):
+        if not torch.allclose(made.cpu(), torch.full((8,), 1.0 + rate), rtol=exact):
+            raise RuntimeError(f"a kernel made {made.tolist()} of 1 + {rate}")

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from synthfactory.errors import OrderError
 from synthfactory.generators.flat import Flat
 from synthfactory.generators.representation import Representation, Rows
 from synthfactory.generators.training import mapping_in_threads
@@ -34,7 +35,13 @@ def take_each(table: Table, rows: Sequence[Sequence[int] | npt.NDArray[np.intege
 def _numbers(rows: Sequence[int] | npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     if isinstance(rows, range):
         return np.arange(rows.start, rows.stop, rows.step, dtype=np.int64)
-    return np.ascontiguousarray(rows, dtype=np.int64)
+    numbers = np.asarray(rows)
+    if numbers.size and numbers.dtype.kind not in "iu":
+        raise OrderError(
+            f"members: expected whole row numbers, got {numbers.dtype} values; of a mask take "
+            "numpy.flatnonzero."
+        )
+    return np.ascontiguousarray(numbers, dtype=np.int64)
 
 
 def first_equals(tables: Sequence[Table], digests: Sequence[str] | None = None) -> list[int]:

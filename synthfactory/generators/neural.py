@@ -268,7 +268,7 @@ def describe_engine(spec: Generator, device: str, threads: int) -> dict[str, Any
         "gpu": gpu,
         "threads": threads,
         "products": describe_products(spec.precision, place),
-        "loops": describe_loops(place),
+        "loops": describe_loops(place, spec.batch_size // spec.ranks),
         "torch": torch.__version__,
     }
 

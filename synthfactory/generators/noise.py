@@ -133,20 +133,13 @@ class DeviceStream:
         self._stream = torch_stream(seed, purpose, device=device)
         self._device = device
 
-    def normal(self, count: int) -> Tensor:
-        """Standard normal numbers."""
-        return torch.randn(count, generator=self._stream, device=self._device)
-
     def uniform(self, count: int) -> Tensor:
         """Numbers from 0 up to but not including 1."""
         return torch.rand(count, generator=self._stream, device=self._device)
 
-    def keep(self, count: int, drop: float) -> Tensor:
-        """0 with chance ``drop``, else 1 / (1 - drop)."""
-        return self.uniform(count).ge_(drop).mul_(1.0 / (1.0 - drop))
-
     def fill(self, place: Tensor, sort: str, drop: float) -> None:
-        """The same numbers in place: "normal", "uniform", or a "mask" for ``drop``."""
+        """Numbers in place: standard "normal", "uniform" ones, or a "mask": 0 with chance ``drop``,
+        else 1 / (1 - drop)."""
         if sort == "normal":
             place.normal_(generator=self._stream)
             return
@@ -223,20 +216,21 @@ class Noise:
             for sort, stream in streams.items():
                 rows = self._numbers[sort][member]
                 places = self._places[member] if sort == "uniform" and self._places else None
-                if isinstance(stream, DeviceStream) and places is None:
-                    stream.fill(rows, sort, self._drop)
-                    continue
                 count = rows.shape[1] if places is None else len(places)
-                if sort == "normal":
-                    drawn = stream.normal(self.block * count)
-                elif sort == "uniform":
-                    drawn = stream.uniform(self.block * count)
+                if places is not None:
+                    rows[:, places] = stream.uniform(self.block * count).view(-1, count)
+                elif isinstance(stream, DeviceStream):
+                    stream.fill(rows, sort, self._drop)
+                elif len(self._streams) > 1:
+                    rows.copy_(self._drawn(stream, sort, self.block * count).view(-1, count))
                 else:
-                    drawn = stream.keep(self.block * count, self._drop)
-                if rows.is_cuda or len(self._streams) > 1:
-                    rows[:, slice(None) if places is None else places] = drawn.view(-1, count)
-                else:
+                    drawn = self._drawn(stream, sort, self.block * count)
                     self._numbers[sort] = drawn.view(1, self.block, count)
+
+    def _drawn(self, stream: BitStream, sort: str, count: int) -> Tensor:
+        if sort == "mask":
+            return stream.keep(count, self._drop)
+        return stream.normal(count) if sort == "normal" else stream.uniform(count)
 
     @property
     def uniform(self) -> Tensor:

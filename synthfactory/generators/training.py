@@ -260,7 +260,9 @@ def train(
                 course.best_score, course.best_step = score, course.step
                 best = {name: value.clone() for name, value in trainer.learnt.items()}
             ended = ended or course.step - course.best_step >= patience * check
-        if checkpoint and (due or asked) and not ended:
+        # Within a block the chance of its other steps would be lost.
+        whole = course.step % trainer.block == 0
+        if checkpoint and (due or asked) and whole and not ended:
             began_s = time.monotonic()
             _write(checkpoint, trainer, course, best, aside, peers)
             written_s = time.monotonic()

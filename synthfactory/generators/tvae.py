@@ -153,7 +153,7 @@ class TVAETrainer(NeuralTrainer):
         self._spec, self._layout, self._deck = spec, layout, deck
         self._representations, self._seeds, self._peers = representations, seeds, peers
         self._n_rows = min(spec.batch_size, *deck.lengths)
-        loops = loops_of(device, self._n_rows)
+        loops = loops_of(device, self._n_rows, layout.width)
         self._heads = Heads(layout, device)
         self._encoder = _encoder(spec, layout)
         self._decoder = _decoder(spec, layout)

@@ -61,7 +61,7 @@ class GpuPerceptron(BoundPerceptron):
         to_input: bool = False,
     ) -> None:
         # What is read aside has a place of its own.
-        n_places = len(network.sizes)
+        n_places = len(network.sizes) - 1
         super().__init__(network.layers(flat, n_rows, to_input=to_input, n_places=n_places))
         self.output = self._last
         self._loops, self._aside = loops.variational, aside

@@ -24,6 +24,8 @@ from synthfactory.generators.drawing import Deck
 from synthfactory.generators.flat import Adam, Average, Flat
 from synthfactory.generators.representation import Representation
 
+if torch.cuda.is_available():
+    pytest.skip("test_on_gpu.py runs the kernels themselves", allow_module_level=True)
 # Read when triton is imported.
 os.environ.setdefault("TRITON_INTERPRET", "1")
 pytest.importorskip("triton")
@@ -62,7 +64,7 @@ def _trainer(
     rows = [member.encode(table, seed=1) for member, table in zip(members, tables, strict=True)]
     seeds = list(range(1, len(tables) + 1))
     with monkeypatch.context() as patched:
-        patched.setattr(ctgan, "loops_of", lambda device, n_rows: loops)
+        patched.setattr(ctgan, "loops_of", lambda *_: loops)
         made: CTGANTrainer = spec._trainer(members, Deck(rows, CPU), seeds, CPU)
     return made
 
@@ -94,21 +96,44 @@ def test_kernels_make_the_plain_step(
     _expect_the_plain_steps(SPECS[name], tables[:n_members], monkeypatch)
 
 
-@pytest.mark.parametrize("sort", ["numbers", "levels", "wide"])
+@pytest.mark.parametrize("sort", ["numbers", "levels", "points", "wide"])
 def test_tables_of_one_sort(sort: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chance = np.random.default_rng(0)
     columns: dict[str, Any] = {
         "numbers": {"one": chance.normal(size=400), "two": chance.exponential(size=400)},
         "levels": {"one": chance.choice(["a", "b"], 400), "two": chance.choice(list("cdefg"), 400)},
+        # No mode has a scalar: real ones are exactly 0, and so are fake ones.
+        "points": {
+            "constant": np.full(400, 7.0),
+            "few": chance.choice([0.0, 1.0, 5.0], 400),
+            "kind": chance.choice(["a", "b"], 400),
+        },
         # Embedded, so that features take the plain way.
         "wide": {
             "code": [f"c{number:04d}" for number in chance.permutation(np.arange(1_200) % 600)],
             "two": chance.normal(size=1_200),
         },
     }[sort]
-    declared = {"columns": {"code": {"kind": "categorical"}}} if sort == "wide" else {}
+    numerical, categorical = {"kind": "numerical"}, {"kind": "categorical"}
+    declared: dict[str, Any] = {
+        "points": {"columns": {"constant": numerical, "few": numerical}},
+        "wide": {"columns": {"code": categorical}},
+    }.get(sort, {})
     table = of_columns(columns, tmp_path, **declared)
     _expect_the_plain_steps(ALL, [table], monkeypatch)
+
+
+def test_fake_scalars_of_columns_without_gaussians_are_0(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = np.random.default_rng(0).choice([0.0, 1.0, 5.0], 400)
+    table = of_columns({"few": few}, tmp_path, columns={"few": {"kind": "numerical"}})
+    for loops in (None, fusing.ProcessorLoops(), fusing.GpuLoops()):
+        trainer = _trainer(SMALL_GAN, [table], loops, monkeypatch)
+        trainer.prepare(0)
+        trainer.step(0)
+        x_KFP3G = trainer._draw(trainer._noise.reader(0), trainer._picks.of_step(0, 0))[1]
+        assert not x_KFP3G[:, 0, :, :2].any(), loops
 
 
 def test_bfloat16_is_near(tables: list[sf.Table], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -234,6 +234,33 @@ def test_an_interrupted_fit_goes_on(
         assert torch.equal(value.cpu(), again.weights[name].cpu()), name
 
 
+def test_a_graph_of_one_step_reads_the_rows_of_each(
+    tables: list[sf.Table], gpu: SimulatedGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synthfactory.generators.ctgan.block_of", lambda numbers, device: 1)
+    plain, graph = (_trainer(SMALL_GAN, tables[:1]) for _ in range(2))
+    runners = Runner(plain, capture=lambda body: body), Runner(graph)
+    for runner in runners:
+        for done in range(5):
+            runner(done, 1)
+    assert gpu.replays == 5
+    _expect_equal(plain, graph)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=["ctgan", "tvae"])
+def test_embedded_columns_beside_narrow_ones(spec: Any, gpu: SimulatedGpu, tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0).permutation(1_200)
+    columns = {
+        "code": [f"c{number % 600:04d}" for number in numbers],
+        "kind": np.where(numbers % 3 == 0, "a", "b"),
+        "amount": numbers / 7.0,
+    }
+    table = of_columns(columns, tmp_path, columns={"code": {"kind": "categorical"}})
+    model = spec.fit(table, seed=3, device="cuda:0")
+    assert gpu.replays
+    assert model.sample(50, seed=1).n_rows == 50
+
+
 def test_losses_that_are_no_numbers_are_gone_back_from(
     tables: list[sf.Table], gpu: SimulatedGpu
 ) -> None:

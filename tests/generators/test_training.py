@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import synthfactory as sf
 from synthfactory.errors import OrderError, TrainingError
-from synthfactory.generators import NeuralGenerator, Progress, fit_ensemble
+from synthfactory.generators import NeuralGenerator, Progress, fit_ensemble, training
 from synthfactory.generators.drawing import Conditions, Deck
 from synthfactory.generators.neural import NeuralTrainer, fit_tables
 from synthfactory.generators.representation import Representation
@@ -35,7 +35,7 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps without the processor's compiled loops."""
     for module in ("tvae", "features"):
         monkeypatch.setattr(f"synthfactory.generators.{module}.fuses", lambda tensor: False)
-    monkeypatch.setattr("synthfactory.generators.ctgan.loops_of", lambda device, n_rows: None)
+    monkeypatch.setattr("synthfactory.generators.ctgan.loops_of", lambda *_: None)
 
 
 class Counter(Trainer):
@@ -442,3 +442,39 @@ def test_a_recorded_block_is_replayed_as_if_it_were_made(
     assert recorded == [1], "a block is recorded once"
     for name, value in plain.tensors.items():
         assert torch.equal(value, graph.tensors[name]), name
+
+
+@BY_NAME
+def test_an_ensemble_is_kept_between_blocks(
+    spec: NeuralGenerator, table: sf.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shorter member may end within a block, whose chance is drawn at once."""
+    for module in ("ctgan", "tvae"):
+        monkeypatch.setattr(f"synthfactory.generators.{module}.block_of", lambda numbers, device: 4)
+    tables = [table, table.take(range(300))]
+    whole = fit_tables(spec, tables, [1, 2], threads=1, device="cpu")
+
+    class StoppedError(Exception):
+        pass
+
+    written: list[int] = []
+
+    def write(checkpoint: Any, trainer: Any, course: Any, *others: Any) -> None:
+        keep(checkpoint, trainer, course, *others)
+        written.append(course.step)
+        if course.step > 6:
+            raise StoppedError
+
+    path = tmp_path / "fit.safetensors"
+    keep = training._write
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "CHECKPOINT_S", (0.0, 0.0))
+        patched.setattr(training, "_write", write)
+        with pytest.raises(StoppedError):
+            fit_tables(spec, tables, [1, 2], threads=1, device="cpu", checkpoint=path)
+    assert written
+    assert all(step % 4 == 0 for step in written)
+    again = fit_tables(spec, tables, [1, 2], threads=1, device="cpu", checkpoint=path)
+    for one, other in zip(again, whole, strict=True):
+        for name, value in one.weights.items():
+            assert torch.equal(value, other.weights[name]), name

@@ -76,7 +76,7 @@ def draw_rows(
 ) -> None:  # fmt: skip
     """Fake rows: the Gumbel-softmax of every span, and scalars times the chance that there is one.
 
-    ``counts_KM`` are the modes that have a scalar, the first ones; 0 where all have one.
+    ``counts_KM`` are the modes that have a scalar, the first ones; -1 where all have one.
     ``warmth`` is 1 / temperature.
     """
     n_members, _, n_rows = logits_KWB.shape
@@ -115,7 +115,7 @@ def draw_rows(
                 _spread(share_B, x_KFPSG[k, w])
         for m in range(n_numeric):
             row_B, scalar_B, present_B = logits_KWB[k, m], scalars_KMB[k, m], present_KMB[k, m]
-            present_B[:] = ZERO if counts_KM[k, m] else ONE
+            present_B[:] = ONE if counts_KM[k, m] < 0 else ZERO
             first = starts_S[m] - n_numeric
             for v in range(first, first + counts_KM[k, m]):
                 share_B = shares_KVB[k, v]
@@ -152,7 +152,7 @@ def rows_backward(
             first, last = starts_S[span], starts_S[span] + sizes_S[span]
             with_scalar = first
             if span < n_numeric:
-                with_scalar += counts_KM[k, span]
+                with_scalar += max(0, counts_KM[k, span])
                 d_row_B, d_scalar_B = d_rows_KJB[k, span], d_logits_KWB[k, span]
                 scalar_B, present_B = scalars_KMB[k, span], present_KMB[k, span]
                 for b in range(n_rows):

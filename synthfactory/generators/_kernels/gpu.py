@@ -452,7 +452,7 @@ def _draw_span(
         power_B = tl.exp(2.0 * tl.load(logits + place_B, mask=here, other=0.0))
         scalar_B = 1.0 - 2.0 / (power_B + 1.0)
         present_B = tl.sum(tl.where(w[:, None] < count, share_VB, 0.0), axis=0)
-        present_B = tl.where(count > 0, present_B, 1.0)
+        present_B = tl.where(count >= 0, present_B, 1.0)
         tl.store(scalars + place_B, scalar_B, mask=here)
         tl.store(present + place_B, present_B, mask=here)
         tl.store(x + row_B + span * apart, scalar_B * present_B, mask=here)
@@ -496,7 +496,7 @@ def draw_rows(
 ) -> None:  # fmt: skip
     """Fake rows: the Gumbel-softmax of every span, and scalars times the chance that there is one.
 
-    ``counts_KM`` are the modes that have a scalar, the first ones; 0 where all have one.
+    ``counts_KM`` are the modes that have a scalar, the first ones; -1 where all have one.
     ``warmth`` is 1 / temperature, ``widest`` the largest of the sizes.
     """
     n_members, n_all, n_in_pac, _, n_pacs = x_KFP3G.shape
