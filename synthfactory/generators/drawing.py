@@ -312,12 +312,6 @@ class Conditions:
         self, representations: Sequence[Representation], deck: Deck, device: torch.device
     ) -> None:
         sizes = representations[0].level_sizes
-        self.n_columns = len(sizes)
-        columns = np.repeat(np.arange(len(sizes)), sizes)
-        self.column_of_C = torch.tensor(columns, dtype=torch.int64, device=device)
-        self.first_of_C = torch.tensor(
-            (np.cumsum(sizes) - sizes)[columns] if sizes else [], dtype=torch.int64, device=device
-        )
         firsts = np.cumsum(deck.lengths) - deck.lengths
         owners = _first_equals(representations, deck)
         tables = {

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
 import synthfactory as sf
 
@@ -52,3 +53,12 @@ def mixed(n_rows: int, seed: int = 0) -> pd.DataFrame:
 def of_columns(values: Mapping[str, Any], folder: Path, **declared: Any) -> sf.Table:
     """A table of these columns."""
     return as_table(pd.DataFrame(dict(values)), folder, **declared)
+
+
+def related_tables(folders: pytest.TempPathFactory) -> list[sf.Table]:
+    """Three tables of one schema, whose columns have different modes."""
+    made = []
+    for seed, n_rows in ((0, 700), (1, 600), (2, 500)):
+        folder = folders.mktemp(f"table-{seed}")
+        made.append(as_table(mixed(n_rows, seed=seed).drop(columns="person"), folder))
+    return made

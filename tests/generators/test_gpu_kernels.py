@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from generators.examples import SMALL_GAN, as_table, mixed, of_columns
+from generators.examples import SMALL_GAN, of_columns, related_tables
 
 import synthfactory as sf
 from synthfactory.generators import ctgan, fusing
@@ -46,12 +46,7 @@ SPECS = {
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> list[sf.Table]:
-    """Tables of one schema, whose columns have different modes."""
-    made = []
-    for seed, n_rows in ((0, 700), (1, 600), (2, 500)):
-        folder = tmp_path_factory.mktemp(f"table-{seed}")
-        made.append(as_table(mixed(n_rows, seed=seed).drop(columns="person"), folder))
-    return made
+    return related_tables(tmp_path_factory)
 
 
 def _trainer(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from generators.examples import SMALL_GAN, SMALL_VAE, as_table, mixed, of_columns
+from generators.examples import SMALL_GAN, SMALL_VAE, of_columns, related_tables
 from simulated_gpu import GPU, GpuTensor, SimulatedError, SimulatedGpu, simulated_gpu
 
 import synthfactory as sf
@@ -37,12 +37,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedGpu]:
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> list[sf.Table]:
-    """Three tables of one schema, whose columns have different modes and levels."""
-    made = []
-    for seed, n_rows in ((0, 700), (1, 600), (2, 500)):
-        folder = tmp_path_factory.mktemp(f"table-{seed}")
-        made.append(as_table(mixed(n_rows, seed=seed).drop(columns="person"), folder))
-    return made
+    return related_tables(tmp_path_factory)
 
 
 def _trainer(spec: Any, tables: list[sf.Table], device: torch.device = GPU) -> NeuralTrainer:

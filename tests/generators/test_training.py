@@ -281,8 +281,10 @@ def test_conditions_are_drawn_by_log_frequency_and_rows_have_them(table: sf.Tabl
     np.testing.assert_allclose(counts, expected, atol=0.005)
     rows = conditions.rows_with(pairs, torch.rand(1, 2, n))
     codes, _ = deck.take(rows)
-    columns = conditions.column_of_C[pairs[0]] + member.n_numeric
-    levels = pairs[0] - conditions.first_of_C[pairs[0]]
+    sizes = torch.tensor(member.level_sizes)
+    columns = torch.bucketize(pairs[0], sizes.cumsum(0), right=True)
+    levels = pairs[0] - (sizes.cumsum(0) - sizes)[columns]
+    columns += member.n_numeric
     assert torch.equal(codes[0].gather(0, columns.unsqueeze(0))[0], levels)
     # Every row with a level is drawn, and equally often.
     first = rows[0][pairs[0] == pairs[0].max()]

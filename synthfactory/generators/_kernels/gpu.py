@@ -32,7 +32,8 @@ TILE = 1024
 FLAT = 1024
 
 
-def _warps(numbers: int) -> int:
+def warps_of(numbers: int) -> int:
+    """How many warps look at so many numbers."""
     return 8 if numbers >= 4096 else 4 if numbers >= 512 else 2
 
 
@@ -70,7 +71,7 @@ def normalise(
     block = triton.next_power_of_2(n_rows)
     _normalise[(n_members * n_hidden,)](
         sums_KHB, gain_KH, bias_KH, float(epsilon), normed_KHB, scales_KH, units_KUB, n_hidden,
-        units_KUB.shape[1], start, n_rows, BLOCK=block, num_warps=_warps(block),
+        units_KUB.shape[1], start, n_rows, BLOCK=block, num_warps=warps_of(block),
     )  # fmt: skip
 
 
@@ -106,7 +107,7 @@ def normalise_backward(
     block = triton.next_power_of_2(n_rows)
     _normalise_backward[(n_members * n_hidden,)](
         d_units_KUB, gain_KH, bias_KH, normed_KHB, scales_KH, d_gain_KH, d_bias_KH, d_sums_KHB,
-        n_hidden, d_units_KUB.shape[1], start, n_rows, BLOCK=block, num_warps=_warps(block),
+        n_hidden, d_units_KUB.shape[1], start, n_rows, BLOCK=block, num_warps=warps_of(block),
     )  # fmt: skip
 
 
@@ -180,7 +181,7 @@ def activate(
         0 if mask_KHC is None else mask_KHC.stride(0), n_hidden, n_given, n_columns - n_given,
         n_columns, n_judged, n_judged or n_columns, float(leak), BETWEEN=share_KG is not None,
         MASKED=mask_KHC is not None, LAST=last is not None, JUDGED=n_judged > 0, BLOCK=block,
-        num_warps=_warps(block),
+        num_warps=warps_of(block),
     )  # fmt: skip
 
 
@@ -207,7 +208,7 @@ def activate_backward(
     block = triton.next_power_of_2(n_columns)
     _activate_backward[(n_members * n_hidden,)](
         d_units_KHC, local_KHC, d_sums_KHC, d_bias_KH, n_columns, n_judged, JUDGED=n_judged > 0,
-        BLOCK=block, num_warps=_warps(block),
+        BLOCK=block, num_warps=warps_of(block),
     )  # fmt: skip
 
 
@@ -294,7 +295,7 @@ def replace_between(pulled_KHG: Tensor, local_KHC: Tensor, units_KHC: Tensor) ->
     n_members, n_hidden, n_pacs = pulled_KHG.shape
     block = triton.next_power_of_2(n_pacs)
     _replace_between[(n_members * n_hidden,)](
-        pulled_KHG, local_KHC, units_KHC, n_pacs, BLOCK=block, num_warps=_warps(block)
+        pulled_KHG, local_KHC, units_KHC, n_pacs, BLOCK=block, num_warps=warps_of(block)
     )
 
 
@@ -321,7 +322,7 @@ def score_gradient(
     block = triton.next_power_of_2(3 * n_pacs)
     _score_gradient[(n_members * n_hidden,)](
         pulled_KHG, local_KHC, units_KHC, directions_C, d_weight_KH, n_pacs, BLOCK=block,
-        num_warps=_warps(block),
+        num_warps=warps_of(block),
     )  # fmt: skip
 
 
@@ -407,7 +408,7 @@ def write_known(
     """
     n_members, n_all, n_in_pac, _, n_pacs = x_KFP3G.shape
     n_spans, n_rows = codes_KSB.shape[1], n_in_pac * n_pacs
-    tile, n_blocks = _tile(widest, n_rows)
+    tile, n_blocks = tile_of(widest, n_rows)
     nothing = codes_KSB
     _write_known[(n_blocks, n_spans + -(-n_levels // tile["LOW"]), n_members)](
         codes_KSB, scalars_KMB, nothing if pairs_KB is None else pairs_KB,
@@ -417,7 +418,7 @@ def write_known(
     )  # fmt: skip
 
 
-def _tile(widest: int, n_rows: int) -> tuple[dict[str, int], int]:
+def tile_of(widest: int, n_rows: int) -> tuple[dict[str, int], int]:
     """The heights of a tile, its size, and how many are needed for all rows."""
     high = max(LOW, triton.next_power_of_2(widest))
     tile = max(TILE, 4 * high)
@@ -501,7 +502,7 @@ def draw_rows(
     """
     n_members, n_all, n_in_pac, _, n_pacs = x_KFP3G.shape
     n_rows = n_in_pac * n_pacs
-    tile, n_blocks = _tile(widest, n_rows)
+    tile, n_blocks = tile_of(widest, n_rows)
     _draw_rows[(n_blocks, len(starts_S), n_members)](
         logits_KWB, uniform_KVB, starts_S, sizes_S, counts_KM, shares_KVB, scalars_KMB, present_KMB,
         x_KFP3G, uniform_KVB.stride(0), scalars_KMB.shape[1], logits_KWB.shape[1], n_all, n_rows,
@@ -599,7 +600,7 @@ def rows_backward(
     cross-entropy.
     """
     n_members, width, n_rows = logits_KWB.shape
-    tile, n_blocks = _tile(widest, n_rows)
+    tile, n_blocks = tile_of(widest, n_rows)
     _rows_backward[(n_blocks, len(starts_S), n_members)](
         d_rows_KJB, logits_KWB, starts_S, sizes_S, counts_KM, firsts_S,
         firsts_S if pairs_KB is None else pairs_KB, shares_KVB, scalars_KMB, present_KMB,

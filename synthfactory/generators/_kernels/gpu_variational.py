@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from synthfactory.generators._kernels.gpu import FLAT, LOW, TILE, _warps
+from synthfactory.generators._kernels.gpu import FLAT, tile_of, warps_of
 
 # Of the sums over blocks of rows.
 MAX_BLOCKS = 32
@@ -20,19 +20,14 @@ COLUMNS = 64
 
 
 # Rows.
-#
-# A program sees one span of some rows.  Most spans are short and few are long, so that a kernel is
-# compiled for two heights of its tile, and each program takes the lower one where that will do.
 
 
 def _tile(widest: int, n_rows: int, most: int) -> tuple[dict[str, int], int]:
-    """The heights of a tile, its size, how many each program looks at, one after the other, so that
-    there are no more than ``most`` programs to a long span, and how many there are."""
-    high = max(LOW, triton.next_power_of_2(widest))
-    tile = max(TILE, 4 * high)
-    n_tiles = -(-n_rows // (tile // high))
+    """As `tile_of`, and how many tiles each program looks at, one after the other, so that there
+    are no more than ``most`` programs to a long span; and how many programs there are."""
+    tile, n_tiles = tile_of(widest, n_rows)
     rounds = triton.next_power_of_2(-(-n_tiles // most))
-    return {"LOW": LOW, "HIGH": high, "TILE": tile, "ROUNDS": rounds}, -(-n_tiles // rounds)
+    return {**tile, "ROUNDS": rounds}, -(-n_tiles // rounds)
 
 
 @triton.jit
@@ -111,7 +106,7 @@ def rectify(sums_KHB: Tensor, bias_KH: Tensor) -> None:
     n_members, n_hidden, n_rows = sums_KHB.shape
     block = triton.next_power_of_2(n_rows)
     _rectify[(n_members * n_hidden,)](
-        sums_KHB, bias_KH, n_rows, BLOCK=block, num_warps=_warps(block)
+        sums_KHB, bias_KH, n_rows, BLOCK=block, num_warps=warps_of(block)
     )
 
 
@@ -133,7 +128,7 @@ def rectify_backward(d_units_KHB: Tensor, units_KHB: Tensor, d_bias_KH: Tensor) 
     n_members, n_hidden, n_rows = units_KHB.shape
     block = triton.next_power_of_2(n_rows)
     _rectify_backward[(n_members * n_hidden,)](
-        d_units_KHB, units_KHB, d_bias_KH, n_rows, BLOCK=block, num_warps=_warps(block)
+        d_units_KHB, units_KHB, d_bias_KH, n_rows, BLOCK=block, num_warps=warps_of(block)
     )
 
 
@@ -180,7 +175,7 @@ def draw(
     block = triton.next_power_of_2(n_rows)
     _draw[(n_members * n_latent,)](
         encoded_K2ZB, bias_K2Z, noise_KZB, points_KZB, totals_KZ, noise_KZB.stride(0), n_latent,
-        n_rows, float(low), float(high), BLOCK=block, num_warps=_warps(block),
+        n_rows, float(low), float(high), BLOCK=block, num_warps=warps_of(block),
     )  # fmt: skip
 
 
@@ -219,7 +214,7 @@ def draw_backward(
     _draw_backward[(n_members * n_latent,)](
         encoded_K2ZB, bias_K2Z, noise_KZB, d_points_KZB, d_encoded_K2ZB, d_bias_K2Z,
         noise_KZB.stride(0), n_latent, n_rows, float(low), float(high), BLOCK=block,
-        num_warps=_warps(block),
+        num_warps=warps_of(block),
     )  # fmt: skip
 
 
