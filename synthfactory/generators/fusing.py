@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# One program of a kernel holds a whole row of a batch; of the critic's input one of so many columns
-# that real, fake and points between are three for each row where a pac is one.
+# A program of a kernel holds a whole row of a batch; the critic's hold three times as many columns
+# (real, fake and points between) where a pac is one row.
 MAX_ROWS = 2**13
 # Places within a member's part of a tensor are numbered with 32 bits.
 MAX_NUMBERS = 2**31
