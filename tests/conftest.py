@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from browsers import ENGINES, Window, missing
 from chromium import ARGUMENTS, CHROMIUM
 from people import HOSTILE, LENIENT, hostile_table, make_people
 
+# Without a GPU its kernels run in Triton's interpreter, which is chosen when triton is first
+# imported: torch imports it, too, where it is installed.
+if not Path("/dev/nvidiactl").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 # Scripts of another environment (make validators).
 collect_ignore = ["certification/outside", "webkit_window.py"]
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

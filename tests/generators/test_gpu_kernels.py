@@ -26,8 +26,6 @@ from synthfactory.generators.representation import Representation
 
 if torch.cuda.is_available():
     pytest.skip("test_on_gpu.py runs the kernels themselves", allow_module_level=True)
-# Read when triton is imported.
-os.environ.setdefault("TRITON_INTERPRET", "1")
 pytest.importorskip("triton")
 
 CPU = torch.device("cpu")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,8 +20,6 @@ from synthfactory.generators.variational_gpu import GpuLatent, GpuLikelihood
 
 if torch.cuda.is_available():
     pytest.skip("test_on_gpu.py runs the kernels themselves", allow_module_level=True)
-# Read when triton is imported.
-os.environ.setdefault("TRITON_INTERPRET", "1")
 pytest.importorskip("triton")
 
 CPU = torch.device("cpu")
