@@ -23,7 +23,8 @@ from synthfactory.generators.fusing import Aside, Loops, ProcessorLoops
 from synthfactory.generators.layout import Layout
 from synthfactory.generators.networks import EPSILON, LEAK, PENALTY, Critic, Residual
 
-array_of = ProcessorLoops().array_of
+# What `FusedCritic` and `FusedFeatures` run.
+LOOPS = ProcessorLoops()
 # In place of the count of modes that have a scalar, where all have one.
 ALWAYS = -1
 
@@ -161,8 +162,8 @@ class _Block:
             self._d_before.baddbmm_(self._to_before, self._sums)
 
 
-class FusedCritic(Critic):
-    """`Critic` in a processor's compiled loops, for batches of one size."""
+class BoundCritic(Critic):
+    """`Critic` for batches of one size, with all places, and all views of them, made once."""
 
     _x: Tensor | None = None
 
@@ -175,8 +176,8 @@ class FusedCritic(Critic):
 
     def _bind(self, flat: Flat, x_KFP3G: Tensor) -> None:
         self._x = x_KFP3G
-        dtype, n_members, n_pacs = flat.dtype, flat.n_members, x_KFP3G.shape[4]
-        x = x_KFP3G.view(n_members, -1, 3 * n_pacs)
+        n_members, n_pacs = flat.n_members, x_KFP3G.shape[4]
+        x = self._x_KX3G = x_KFP3G.view(n_members, -1, 3 * n_pacs)
         self._ends, self._fake = x[:, :, : 2 * n_pacs], x[:, :, n_pacs : 2 * n_pacs]
         self._between, self._turned = x[:, :, 2 * n_pacs :], x.transpose(1, 2)
         self._first = flat.matrix["layer.0.weight"]
@@ -186,17 +187,89 @@ class FusedCritic(Critic):
         self._slopes = x.new_zeros(n_members, x.shape[1], n_pacs)
         self._d_features = x.new_zeros(n_members, n_own, n_pacs)
         self._d_rows = self._d_features.view(n_members, self.n_features, -1)
-        self._for_learning = _Columns(self, flat, 3 * n_pacs, 2 * n_pacs)
-        self._for_guiding = _Columns(self, flat, n_pacs, 0)
+        self._grads = [
+            Gradient(flat.grad[f"layer.{place}.weight"], flat.dtype)
+            for place in range(len(self.hidden))
+        ]
+
+
+class Columns:
+    """Places for what a critic's layers make of some columns, and for the way back.
+
+    Parameters
+    ----------
+    n_columns, n_judged
+        C, and how many of them, the first, count for the gradient of the biases: the others are
+        points between, whose sums in the first layer are made of the others'.  0 for all columns,
+        and no gradient.
+
+    Attributes
+    ----------
+    sums, d_sums
+        Of each layer; the first of ``sums`` is to be filled, without the points between.
+    slope
+        The points' part of the first of ``d_sums``.
+    pulled
+        Of each layer what it makes of the pulled slope; the first is to be filled.
+    turned
+        Of each layer but the last its units, **shape** (K, C, H).
+    """
+
+    def __init__(self, critic: Critic, flat: Flat, n_columns: int, n_judged: int) -> None:
+        n_members, make = flat.n_members, flat.values.new_zeros
+        n_given = n_judged or n_columns
+        self._n_judged = n_judged
+
+        def places(n_columns: int, *, low: bool = True) -> list[Tensor]:
+            dtype = flat.dtype if low else torch.float32
+            return [make(n_members, size, n_columns, dtype=dtype) for size in critic.hidden]
+
+        self.sums = [places(n_given)[0], *places(n_columns)[1:]]
+        self.d_sums, self.pulled = places(n_columns), places(n_columns - n_given)
+        self.slope = self.d_sums[0][:, :, n_given:]
+        # Scores are made in float32, no matrix product reads the last units.
+        self._units = [*places(n_columns)[:-1], places(n_columns, low=False)[-1]]
+        self._d_units = places(n_columns)[:-1]
+        self._local = places(n_columns, low=False)
+        self.turned = [part.transpose(1, 2) for part in self._units[:-1]]
+        hidden = range(1, len(critic.hidden))
+        self._weights = [flat.matrix[f"layer.{place}.weight"] for place in hidden]
+        self._backs = [weight.transpose(1, 2) for weight in self._weights]
+        self._pulled_inputs = [part[:, :, n_given:] for part in self._units[:-1]]
+        names = [f"layer.{place}.bias" for place in range(len(critic.hidden))]
+        self._biases = [flat.value[name] for name in names]
+        self._d_biases = [flat.grad[name] for name in names]
+
+    def _raise(self, place: int) -> None:
+        """Make a layer's sums of the units before it, but for the first layer."""
+        if place:
+            torch.bmm(self._weights[place - 1], self._units[place - 1], out=self.sums[place])
+
+    def _lower(self, place: int) -> None:
+        """Make the gradient at a layer's units of that at the sums behind it."""
+        torch.bmm(self._backs[place], self.d_sums[place + 1], out=self._d_units[place])
+
+    def _raise_pulled(self, place: int) -> None:
+        """As `_raise`, of what lies in the place of the points' units."""
+        if place:
+            inputs = self._pulled_inputs[place - 1]
+            torch.bmm(self._weights[place - 1], inputs, out=self.pulled[place])
+
+
+class FusedCritic(BoundCritic):
+    """`Critic` in a processor's compiled loops, for batches of one size."""
+
+    def _bind(self, flat: Flat, x_KFP3G: Tensor) -> None:
+        super()._bind(flat, x_KFP3G)
+        n_members, n_pacs = flat.n_members, x_KFP3G.shape[4]
+        self._for_learning = _ArrayColumns(self, flat, 3 * n_pacs, 2 * n_pacs)
+        self._for_guiding = _ArrayColumns(self, flat, n_pacs, 0)
         shares = np.array([-1.0 / n_pacs, 1.0 / n_pacs, 1.0], np.float32)
         self._directions_C = np.repeat(shares, n_pacs)
         self._towards_G = np.full(n_pacs, -1.0 / n_pacs, np.float32)
         self._nothing = np.zeros((n_members, 0), np.float32)
-        self._grads = [
-            Gradient(flat.grad[f"layer.{place}.weight"], dtype) for place in range(len(self.hidden))
-        ]
         self._out_grad = flat.grad["out.weight"].numpy()
-        self._arrays = array_of(self._slopes), array_of(x)
+        self._arrays = LOOPS.array_of(self._slopes), LOOPS.array_of(self._x_KX3G)
         self._losses = [flat.values.new_zeros(n_members) for _ in range(3)]
         self._loss_arrays = [losses.numpy() for losses in self._losses]
 
@@ -204,8 +277,6 @@ class FusedCritic(Critic):
         self, flat: Flat, x_KFP3G: Tensor, share_K1G: Tensor, masks: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
         """See `Critic.learn`."""
-        from synthfactory.generators._kernels import adversarial as kernels
-
         columns, directions_C = self._for_learning, self._directions_C
         differences, penalties, _ = self._loss_arrays
         torch.bmm(self._first, self._ends, out=columns.sums[0])
@@ -214,13 +285,13 @@ class FusedCritic(Critic):
         columns.down(directions_C)
         torch.bmm(self._back, columns.slope, out=self._slopes)
         slopes, x = self._arrays
-        kernels.pull(slopes, np.float32(PENALTY), x, penalties)
+        LOOPS.adversarial.pull(slopes, np.float32(PENALTY), x, penalties)
         torch.bmm(self._first, self._between, out=columns.pulled[0])
         columns.pull()
         inputs = [self._turned, *columns.turned]
         for grad, d_sums, turned in zip(self._grads, columns.d_sums, inputs, strict=True):
             grad.set(d_sums, turned)
-        kernels.score_gradient(columns.last, directions_C, self._out_grad)
+        LOOPS.adversarial.score_gradient(columns.last, directions_C, self._out_grad)
         return self._losses[0], self._losses[1]
 
     def guide(self, flat: Flat, x_KFP3G: Tensor, masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -234,108 +305,68 @@ class FusedCritic(Critic):
         return self._losses[2], self._d_rows
 
 
-class _Columns:
-    """What a critic's layers make of some columns, and the way back.
-
-    Parameters
-    ----------
-    n_columns, n_judged
-        C, and how many of them count for the gradient of the biases: the others are points
-        between, whose sums in the first layer are made of the others'.
+class _ArrayColumns(Columns):
+    """`Columns` of the loops, which read NumPy's arrays, and the way through them.
 
     Attributes
     ----------
-    sums, d_sums
-        Of each layer; the first of ``sums`` is to be filled, without the points between.
-    slope
-        The points' part of the first of ``d_sums``.
-    pulled
-        Of each layer what it makes of the pulled slope; the first is to be filled.
-    turned
-        Of each layer but the last its units, **shape** (K, C, H).
     last
         The last layer's units.
     """
 
     def __init__(self, critic: Critic, flat: Flat, n_columns: int, n_judged: int) -> None:
-        n_members, make = flat.n_members, flat.values.new_zeros
-        n_given = n_judged or n_columns
-        n_between = n_columns - n_given
-        self._n_judged = n_judged
-
-        def places(n_columns: int, *, low: bool = True) -> list[Tensor]:
-            dtype = flat.dtype if low else torch.float32
-            return [make(n_members, size, n_columns, dtype=dtype) for size in critic.hidden]
-
-        self.sums = [places(n_given)[0], *places(n_columns)[1:]]
-        self.d_sums, self.pulled = places(n_columns), places(n_between)
-        self.slope = self.d_sums[0][:, :, n_given:]
-        # Scores are made in float32, no matrix product reads the last units.
-        units = [*places(n_columns)[:-1], places(n_columns, low=False)[-1]]
-        d_units = places(n_columns)[:-1]
-        self.turned = [part.transpose(1, 2) for part in units[:-1]]
-        hidden = range(1, len(critic.hidden))
-        self._weights = [flat.matrix[f"layer.{place}.weight"] for place in hidden]
-        self._backs = [weight.transpose(1, 2) for weight in self._weights]
-        self._inputs, self._d_units = units[:-1], d_units
-        self._pulled_inputs = [part[:, :, n_given:] for part in units[:-1]]
-        self._local = [part.numpy() for part in places(n_columns, low=False)]
-        self._units = [array_of(part) for part in units]
-        self.last = self._units[-1]
-        self._sum_arrays = [array_of(part) for part in self.sums]
-        self._d_sum_arrays = [array_of(part) for part in self.d_sums]
-        self._d_unit_arrays = [array_of(part) for part in d_units]
-        self._pulled_arrays = [array_of(part) for part in self.pulled]
-        names = [f"layer.{place}.bias" for place in range(len(critic.hidden))]
-        self._biases = [flat.value[name].numpy() for name in names]
-        self._d_biases = [flat.grad[name].numpy() for name in names]
+        super().__init__(critic, flat, n_columns, n_judged)
+        self._local_arrays = _arrays(self._local)
+        self._unit_arrays = _arrays(self._units)
+        self.last = self._unit_arrays[-1]
+        self._sum_arrays, self._d_sum_arrays = _arrays(self.sums), _arrays(self.d_sums)
+        self._d_unit_arrays = _arrays(self._d_units)
+        self._pulled_arrays = _arrays(self.pulled)
+        self._bias_arrays, self._d_bias_arrays = _arrays(self._biases), _arrays(self._d_biases)
         self._out = flat.value["out.weight"].numpy(), flat.value["out.bias"].numpy()
-        self._no_share = np.zeros((n_members, 0), np.float32)
-        self._no_mask = np.zeros((n_members, 0, 0), np.float32)
+        self._no_share = np.zeros((flat.n_members, 0), np.float32)
+        self._no_mask = np.zeros((flat.n_members, 0, 0), np.float32)
 
     def up(self, share_KG: Any, masks: Sequence[Tensor]) -> None:
         """Write the units of each layer."""
-        from synthfactory.generators._kernels import adversarial as kernels
-
         for place, sums in enumerate(self._sum_arrays):
-            if place:
-                torch.bmm(self._weights[place - 1], self._inputs[place - 1], out=self.sums[place])
-            kernels.activate(
+            self._raise(place)
+            LOOPS.adversarial.activate(
                 sums,
-                self._biases[place],
+                self._bias_arrays[place],
                 self._no_share if place else share_KG,
                 masks[place].numpy() if masks else self._no_mask,
                 np.float32(LEAK),
-                self._local[place],
-                self._units[place],
+                self._local_arrays[place],
+                self._unit_arrays[place],
             )
 
     def judge(self, d_scores_C: Any, n_judged: int, losses: Any) -> None:
         """Sum over the first columns of their scores, times what each adds to the loss."""
-        from synthfactory.generators._kernels import adversarial as kernels
-
-        kernels.score(self.last, *self._out, d_scores_C, n_judged, losses)
+        LOOPS.adversarial.score(self.last, *self._out, d_scores_C, n_judged, losses)
 
     def down(self, d_scores_C: Any) -> None:
         """Write the gradients at the sums and at the biases."""
-        from synthfactory.generators._kernels import adversarial as kernels
-
-        after = self._n_judged, self._d_sum_arrays[-1], self._d_biases[-1]
-        kernels.score_backward(self._out[0], d_scores_C, self._local[-1], *after)
+        after = self._n_judged, self._d_sum_arrays[-1], self._d_bias_arrays[-1]
+        LOOPS.adversarial.score_backward(self._out[0], d_scores_C, self._local_arrays[-1], *after)
         for place in reversed(range(len(self._d_units))):
-            torch.bmm(self._backs[place], self.d_sums[place + 1], out=self._d_units[place])
-            after = self._n_judged, self._d_sum_arrays[place], self._d_biases[place]
-            kernels.activate_backward(self._d_unit_arrays[place], self._local[place], *after)
+            self._lower(place)
+            after = self._n_judged, self._d_sum_arrays[place], self._d_bias_arrays[place]
+            LOOPS.adversarial.activate_backward(
+                self._d_unit_arrays[place], self._local_arrays[place], *after
+            )
 
     def pull(self) -> None:
         """Put what each layer makes of the pulled slope in the place of the points' units."""
-        from synthfactory.generators._kernels import adversarial as kernels
-
         for place, pulled in enumerate(self._pulled_arrays):
-            if place:
-                inputs = self._pulled_inputs[place - 1]
-                torch.bmm(self._weights[place - 1], inputs, out=self.pulled[place])
-            kernels.replace_between(pulled, self._local[place], self._units[place])
+            self._raise_pulled(place)
+            LOOPS.adversarial.replace_between(
+                pulled, self._local_arrays[place], self._unit_arrays[place]
+            )
+
+
+def _arrays(tensors: Sequence[Tensor]) -> list[Any]:
+    return [LOOPS.array_of(tensor) for tensor in tensors]
 
 
 class FusedFeatures(Features):
@@ -361,14 +392,12 @@ class FusedFeatures(Features):
         x_KFP3G: Tensor,
     ) -> None:
         """See `Features.of_known`."""
-        from synthfactory.generators._kernels import adversarial as kernels
-
         nothing = known.picked[:, :0]
         now, before = (
             (nothing if part is None else part).numpy() for part in (known.pairs, known.before)
         )
         n_noise = inputs_KIB.shape[1] - self.n_conditions
-        kernels.write_known(
+        LOOPS.adversarial.write_known(
             deck.codes_NS.numpy(),
             deck.scalars_NM.numpy(),
             known.picked.numpy(),
@@ -377,14 +406,12 @@ class FusedFeatures(Features):
             before,
             self.layout.feature_width,
             n_noise,
-            array_of(inputs_KIB),
-            array_of(x_KFP3G),
+            LOOPS.array_of(inputs_KIB),
+            LOOPS.array_of(x_KFP3G),
         )
 
     def of_fakes(self, logits_KWB: Tensor, uniform_KVB: Tensor, x_KFP3G: Tensor) -> None:
         """See `Features.of_fakes`."""
-        from synthfactory.generators._kernels import adversarial as kernels
-
         self._logits, n_numeric = logits_KWB.numpy(), self.layout.n_numeric
         n_members, width, n_rows = logits_KWB.shape
         if self._made is None or self._made[0].shape[2] != n_rows:
@@ -395,7 +422,7 @@ class FusedFeatures(Features):
             self._made = codes, scalars, present
             self._d_logits = torch.zeros_like(logits_KWB)
         codes, scalars, present = self._made
-        kernels.draw_rows(
+        LOOPS.adversarial.draw_rows(
             self._logits,
             uniform_KVB.numpy(),
             self._starts,
@@ -405,24 +432,22 @@ class FusedFeatures(Features):
             codes,
             scalars,
             present,
-            array_of(x_KFP3G),
+            LOOPS.array_of(x_KFP3G),
         )
 
     def backward(self, d_KJB: Tensor) -> Tensor:
         """See `Features.backward`."""
-        from synthfactory.generators._kernels import adversarial as kernels
-
         assert self._made is not None
         spans = self._starts, self._sizes, self._counts, self._warmth
-        kernels.rows_backward(array_of(d_KJB), *spans, *self._made, self._d_logits.numpy())
+        LOOPS.adversarial.rows_backward(
+            LOOPS.array_of(d_KJB), *spans, *self._made, self._d_logits.numpy()
+        )
         return self._d_logits
 
     def follow(self, logits_KWB: Tensor, pairs_KB: Tensor, d_KWB: Tensor) -> Tensor:
         """See `Features.follow`."""
-        from synthfactory.generators._kernels import adversarial as kernels
-
         starts_C, sizes_C, firsts_C = self._columns_C
-        kernels.follow(
+        LOOPS.adversarial.follow(
             logits_KWB.numpy(),
             pairs_KB.numpy(),
             starts_C,
