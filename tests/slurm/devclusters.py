@@ -101,7 +101,7 @@ class DevCluster:
             "DEVCLUSTER_PORT": str(self.port),
         }
 
-    def run(self, *command: str | Path, timeout_s: float = 60, stdin: str | None = None) -> str:
+    def run(self, *command: str | Path, timeout_s: float = 180, stdin: str | None = None) -> str:
         """What a command prints that runs as this cluster's client; fails if the command does."""
         words = [str(word) for word in command]
         if self.run_as is not None:
@@ -144,7 +144,7 @@ class DevCluster:
         return {line.split()[0]: line.split()[1] for line in lines}
 
     def job(self, job_id: str) -> dict[str, str]:
-        """The fields that `scontrol show job` prints, until five minutes after the job's end."""
+        """The fields that `scontrol show job` prints, until an hour after the job's end."""
         line = self.run("scontrol", "--oneliner", "show", "job", job_id).splitlines()[0]
         return dict(re.findall(r"(\S+?)=(.*?)(?=\s+\S+?=|\s*$)", line))
 
@@ -177,7 +177,7 @@ class DevCluster:
         """Cancel every job and wait until the queue is empty."""
         if jobs := self.squeue():
             self.run("scancel", *jobs)
-        eventually("an empty queue", lambda: not self.squeue(), timeout_s=60)
+        eventually("an empty queue", lambda: not self.squeue(), timeout_s=120)
 
     def reset(self) -> None:
         """No jobs, three idle nodes; where that does not come about, a new cluster."""
@@ -194,7 +194,7 @@ class DevCluster:
             self.revive_node(name)
         self.cancel_all()
         for name in NODES:
-            eventually(f"{name} idle", lambda n=name: self.node_state(n) == "idle", timeout_s=60)
+            eventually(f"{name} idle", lambda n=name: self.node_state(n) == "idle", timeout_s=120)
 
     def log(self, n_lines: int = 15) -> str:
         """The last lines of the daemons' logs."""
