@@ -95,6 +95,7 @@ class DevCluster:
         return kept | {
             "SLURM_CONF": str(self.folder / "slurm.conf"),
             "OMPI_MCA_btl": "self,tcp",
+            "PMIX_MCA_gds": "hash",
             "OMPI_ALLOW_RUN_AS_ROOT": "1",
             "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
             "DEVCLUSTER_DIR": str(self.folder),

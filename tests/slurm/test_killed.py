@@ -31,8 +31,8 @@ from synthfactory.generators import step_of
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED")
-# What is left of a fit after its checkpoint takes longer than a job takes to hear that it ends.
-EPOCHS = 1000
+# What is left of a fit after its checkpoint takes longer than a process takes to hear a signal.
+EPOCHS = 500
 
 
 order = functools.partial(campaigns.order, epochs=EPOCHS)
