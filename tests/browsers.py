@@ -22,6 +22,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -33,6 +34,7 @@ HERE = Path(__file__).parent
 DEBIAN_PYTHON = Path("/usr/bin/python3")
 TAB, ENTER = "\ue004", "\ue007"
 PATIENCE_S = 180.0
+MAX_STARTS = 3
 
 
 def missing(engine: str) -> str:
@@ -79,12 +81,28 @@ class Window:
         self.started: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
-        try:
-            self.begin()
-        except BaseException:
-            self.close()
-            raise
-        return self
+        """Start it; a browser that does not come up is started again, and the reason is printed.
+
+        Nothing was tested by then.  What a browser does later is never repeated.
+        """
+        for number in range(1, MAX_STARTS + 1):
+            self.home = self.folder / f"start-{number}"
+            self.home.mkdir()
+            try:
+                self.begin()
+            except Exception as error:
+                self.close()
+                self.started = []
+                reason = f"{type(self).__name__} did not start: {type(error).__name__}: {error}"
+                if number == MAX_STARTS:
+                    raise RuntimeError(f"{reason}\n{self.said()}") from error
+                print(f"{reason}\n{self.said()}", file=sys.stderr)
+            except BaseException:
+                self.close()
+                raise
+            else:
+                return self
+        raise AssertionError("not reached")
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -95,7 +113,7 @@ class Window:
 
     def start(self, *command: object, environment: dict[str, str] | None = None) -> Path:
         """Start a program of this window; returns the file of its output."""
-        output = self.folder / f"{Path(str(command[0])).name}.log"
+        output = self.home / f"{Path(str(command[0])).name}.log"
         with output.open("wb") as stream:
             self.started.append(
                 subprocess.Popen(
@@ -107,6 +125,32 @@ class Window:
                 )
             )
         return output
+
+    def await_start(self, what: str, holds: Callable[[], Any]) -> Any:
+        """The first true answer of ``holds``, unless one of the programs has ended before it.
+
+        Raises
+        ------
+        RuntimeError
+            Naming the program that ended.
+        """
+
+        def look() -> Any:
+            if found := holds():
+                return found
+            for process in self.started:
+                if process.poll() is not None:
+                    raise RuntimeError(f"{process.args} ended with {process.returncode}.")
+            return None
+
+        return wait_for(what, look)
+
+    def said(self) -> str:
+        """The last lines of the programs' output."""
+        return "\n".join(
+            f"== {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-10:])
+            for path in sorted(self.home.glob("*.log"))
+        )
 
     def close(self) -> None:
         """End what was started, the last first."""
@@ -193,8 +237,18 @@ class Window:
 
     def _downloaded(self) -> Path | None:
         """The only file in the folder, once it is whole: Firefox writes beside it at first."""
-        found = list(self.downloads.iterdir())
-        return found[0] if len(found) == 1 and found[0].stat().st_size else None
+        before = self._download_sizes()
+        if len(before) != 1 or not all(before.values()):
+            return None
+        # WebKit writes into the file itself.
+        time.sleep(0.2)
+        return next(iter(before)) if self._download_sizes() == before else None
+
+    def _download_sizes(self) -> dict[Path, int]:
+        # Firefox gives the file its name at the end.
+        with contextlib.suppress(FileNotFoundError):
+            return {path: path.stat().st_size for path in self.downloads.iterdir()}
+        return {}
 
     def type(self, text: str) -> None:
         """Press the keys of ``text``, one after the other."""
@@ -248,7 +302,7 @@ class Firefox(Window):
     """Firefox without a screen, commanded through its Marionette socket."""
 
     def begin(self) -> None:
-        profile = self.folder / "profile"
+        profile = self.home / "profile"
         profile.mkdir()
         chosen = {**FIREFOX_PREFERENCES, "browser.download.dir": str(self.downloads)}
         lines = [
@@ -262,7 +316,7 @@ class Firefox(Window):
             *("--profile", profile, "--width", 1400, "--height", 4_200),
         )
         port = profile / "MarionetteActivePort"
-        wait_for("Firefox's port", lambda: port.exists() and port.read_text().strip())
+        self.await_start("Firefox's port", lambda: port.exists() and port.read_text().strip())
         self.socket = socket.create_connection(
             ("127.0.0.1", int(port.read_text())), timeout=PATIENCE_S
         )
@@ -273,11 +327,12 @@ class Firefox(Window):
         self._in_own_window(WATCH)
 
     def close(self) -> None:
-        if hasattr(self, "socket"):
-            with contextlib.suppress(OSError, RuntimeError):
+        if hasattr(self, "stream"):
+            with contextlib.suppress(OSError, RuntimeError, ValueError):
                 self._send("Marionette:Quit", {"flags": ["eForceQuit"]})
             self.stream.close()
             self.socket.close()
+            del self.stream
         super().close()
 
     def _receive(self) -> Any:
@@ -323,7 +378,8 @@ class Firefox(Window):
 
     @property
     def complaints(self) -> list[str]:
-        said = self.log.read_bytes()[self.from_here :].decode().splitlines()
+        # The last line may be half written.
+        said = self.log.read_bytes()[self.from_here :].decode(errors="replace").splitlines()
         calls = [line for line in said if line.startswith("console.")]
         return [*self._in_own_window(COMPLAINTS), *calls]
 
@@ -353,7 +409,9 @@ class WebKit(Window):
         screen = ("-screen", "0", "1400x4200x24", "-nolisten", "tcp")
         display = self.start("Xvfb", "-displayfd", 1, *screen)
         # The server may warn before it says its number.
-        number = wait_for("a display", lambda: re.search(r"^(\d+)\n", display.read_text(), re.M))
+        number = self.await_start(
+            "a display", lambda: re.search(r"^(\d+)\n", display.read_text(), re.M)
+        )
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -361,9 +419,9 @@ class WebKit(Window):
             *("WebKitWebDriver", f"--port={port}"),
             environment={"DISPLAY": f":{number[1]}", "NO_AT_BRIDGE": "1"},
         )
-        wait_for("WebKit's driver", lambda: _answers(port))
-        self.log = self.folder / "window.log"
-        self.control = self.folder / "control.json"
+        self.await_start("WebKit's driver", lambda: _answers(port))
+        self.log = self.home / "window.log"
+        self.control = self.home / "control.json"
         self.numbers = itertools.count(1)
         self.address = f"http://127.0.0.1:{port}/session"
         # Without line buffering the console would be lost in a pipe.
@@ -380,6 +438,7 @@ class WebKit(Window):
         if hasattr(self, "process"):
             with contextlib.suppress(OSError, RuntimeError):
                 self.command("DeleteSession")
+            del self.process
         super().close()
 
     def command(self, name: str, **parameters: Any) -> Any:
@@ -399,7 +458,7 @@ class WebKit(Window):
     def _read_line(self, start: str) -> str:
         """The rest of the line of the window's log that begins with ``start``."""
         line = re.compile(rf"^{re.escape(start)} ?(.*)\n", re.MULTILINE)
-        return str(wait_for(start, lambda: line.search(self.log.read_text()))[1])
+        return str(wait_for(start, lambda: line.search(self.log.read_text(errors="replace")))[1])
 
     def _order(self, **wanted: Any) -> None:
         """Make the window do something, and wait until it did."""
@@ -437,7 +496,7 @@ class WebKit(Window):
 
 
 def _up_to(mark: str, log: bytes) -> str:
-    text, found, _ = log.decode().partition(mark)
+    text, found, _ = log.decode(errors="replace").partition(mark)
     return text + mark if found else ""
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = Path("/usr/bin/chromium")
+PATIENCE_MS = 180_000
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -22,6 +23,7 @@ class Visit:
 
     def __init__(self, browser: Any, page: Path | str, **context: Any) -> None:
         self.context = browser.new_context(**context)
+        self.context.set_default_timeout(PATIENCE_MS)
         self.page = self.context.new_page()
         self.requests: list[str] = []
         self.complaints: list[str] = []

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from browsers import ENGINES, Window, missing
-from chromium import ARGUMENTS, CHROMIUM
+from chromium import ARGUMENTS, CHROMIUM, PATIENCE_MS
 from people import HOSTILE, LENIENT, hostile_table, make_people
 
 # Without a GPU its kernels run in Triton's interpreter, which is chosen when triton is first
@@ -124,7 +124,9 @@ def browser() -> Iterator[Any]:
     if not CHROMIUM.exists():
         pytest.skip(f"needs Debian's chromium at {CHROMIUM}: apt-get install chromium")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(ARGUMENTS))
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=list(ARGUMENTS), timeout=PATIENCE_MS
+        )
         yield browser
         browser.close()
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from synthfactory.accounting import measured
+from synthfactory.accounting import measured, meters
 from synthfactory.accounting.meters import Counter, Unmeasured, find_pm_counters, find_rapl
 
 RANGE_UJ = 262_143_328_850  # Of an Intel server
@@ -77,10 +77,16 @@ def test_counter_that_wraps_around_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_counter_that_wraps_around_twice_is_caught_by_the_thread(tmp_path: Path) -> None:
-    """Two rounds within a stage: seen only because the counter is read meanwhile."""
+def test_counter_that_wraps_around_twice_is_caught_by_the_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two rounds within a stage: seen only because the counter is read meanwhile.
+
+    The thread may come seven steps late.
+    """
+    monkeypatch.setattr(meters, "PERIOD_S", 0.1)
     zone = write_zone(tmp_path, "intel-rapl:0", "package-0", 0)
-    counter, half_uj = zone / "energy_uj", RANGE_UJ // 2
+    counter, step_uj = zone / "energy_uj", RANGE_UJ // 8
 
     def write(value: int) -> None:
         beside = zone / "energy_uj.new"
@@ -88,13 +94,13 @@ def test_counter_that_wraps_around_twice_is_caught_by_the_thread(tmp_path: Path)
         beside.replace(counter)
 
     def work() -> None:
-        for step in range(1, 6):
-            write(step * half_uj)
-            time.sleep(1.2)
+        for step in range(1, 21):
+            write(step * step_uj)
+            time.sleep(0.25)
 
     (reading,) = energy_of(tmp_path, work)
-    assert reading["joules"] == pytest.approx(5 * half_uj / 1e6)
-    assert reading["covered_s"] > 5
+    assert reading["joules"] == pytest.approx(20 * step_uj / 1e6)
+    assert reading["covered_s"] >= 5
 
 
 def test_counter_that_was_not_read_for_long_is_not_believed() -> None:
@@ -191,10 +197,10 @@ def test_without_a_gpu_none_is_looked_for(tmp_path: Path) -> None:
 
 def test_threads_end_with_the_stage(tmp_path: Path) -> None:
     write_zone(tmp_path, "intel-rapl:0", "package-0", 10)
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with measured(environment={}, system=tmp_path):
-        assert threading.active_count() == before + 1
-    assert threading.active_count() == before
+        (watching,) = set(threading.enumerate()) - before
+    assert not watching.is_alive()
 
 
 # Behind NVIDIA's binding: two GPUs of 300 W and 100 W, at work to 50 % and 10 %.
@@ -232,11 +238,16 @@ int nvmlDeviceGetUtilizationRates(void *handle, utilization *rates) {
 """
 SCRIPT = """
 import json, pathlib, sys, time
+import pynvml  # Importing it takes a moment that is none of the stage's.
 from synthfactory.accounting import measured
 with measured(system=pathlib.Path(sys.argv[1])) as cost:
-    time.sleep(1.5)
+    time.sleep(2.0)
     print(json.dumps(cost()))
 """
+
+
+# A busy machine stops the clock's reader between two looks; wrong shares differ by a fifth.
+NEAR = 0.1
 
 
 @pytest.fixture(scope="module")
@@ -287,8 +298,8 @@ def test_energy_and_work_of_the_own_gpus(
     cost = cost_on_gpus(library, **variables)
     reading = cost["energy"][0]
     assert reading["method"] == "nvml"
-    assert reading["joules"] == pytest.approx(watts * cost["wall_s"], rel=0.05)
-    assert cost["gpu_busy_s"] == pytest.approx(busy * cost["wall_s"], rel=0.05)
+    assert reading["joules"] == pytest.approx(watts * cost["wall_s"], rel=NEAR)
+    assert cost["gpu_busy_s"] == pytest.approx(busy * cost["wall_s"], rel=NEAR)
     assert reading["coverage"].startswith("the GPUs of this process")
     assert ("share" in reading["coverage"]) == ("SYNTHFACTORY_GPU_SHARE" in variables)
 
@@ -315,5 +326,5 @@ def test_gpus_that_cannot_be_told_are_unmeasured(
 @pytest.mark.slow
 def test_old_gpu_has_its_work_measured_without_its_energy(library: Path) -> None:
     cost = cost_on_gpus(library, CUDA_VISIBLE_DEVICES="0", OLD_GPU="1")
-    assert cost["gpu_busy_s"] == pytest.approx(0.5 * cost["wall_s"], rel=0.05)
+    assert cost["gpu_busy_s"] == pytest.approx(0.5 * cost["wall_s"], rel=NEAR)
     assert "Not Supported" in cost["energy"][0]["why"]

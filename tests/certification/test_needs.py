@@ -127,7 +127,7 @@ def test_the_command_line_refuses_before_training(tmp_path: Path) -> None:
     words = ("run", "policy=sf3", f"paths.runs={tmp_path / 'runs'}")
     done = subprocess.run(
         [sys.executable, "-m", "synthfactory", *words],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert "Policy 'sf-3-restricted' would refuse most tables" in done.stderr

@@ -29,7 +29,7 @@ def validator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("node")
     shutil.copytree(NODE, folder, dirs_exist_ok=True)
     installed = subprocess.run(
-        ["npm", "install", "--no-audit", "--no-fund", "--silent"],
+        ["npm", "install", "--no-audit", "--no-fund", "--silent", "--fetch-retries=5"],
         cwd=folder,
         capture_output=True,
         text=True,

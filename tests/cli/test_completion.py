@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -148,23 +149,37 @@ def test_the_verb_prints_the_script(shell: str, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == completion.script(shell, parser())
 
 
-def typed(command: list[str], *keys: str) -> str:
-    """What a terminal shows after these keys, each followed by a pause until it is silent."""
+READY = "all is read"
+
+
+def typed(command: list[str], source: str, keys: str, end: str) -> str:
+    """What a terminal shows after ``keys``: until it ends as expected, and is silent after it.
+
+    The keys come when the shell has read ``source``, however long it takes.
+    """
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ.update(TERM="dumb", PS1="> ")
         os.execvp(command[0], command)
     try:
+        # What is typed shows as well, with its quotes.
+        os.write(terminal, f"{source}; echo 'all is' read\n".encode())
+        _shown_until(terminal, lambda shown: READY in shown)
         _silence(terminal)
-        for text in keys[:-1]:
-            os.write(terminal, text.encode())
-            _silence(terminal)
-        os.write(terminal, keys[-1].encode())
-        return _silence(terminal)
+        os.write(terminal, keys.encode())
+        shown = _shown_until(terminal, lambda shown: shown.endswith(end))
+        return re.sub(r"\x1b\[\?2004[hl]", "", shown + _silence(terminal))
     finally:
         os.write(terminal, b"\x15exit\n")
         os.close(terminal)
         os.waitpid(pid, 0)
+
+
+def _shown_until(terminal: int, done: Callable[[str], bool], at_most_s: float = 120.0) -> str:
+    shown, until = "", time.monotonic() + at_most_s
+    while not done(shown) and time.monotonic() < until:
+        shown = re.sub(r"\x1b\[\?2004[hl]", "", shown + _silence(terminal, 0.1, 0.2))
+    return shown
 
 
 def _silence(terminal: int, quiet_s: float = 1.0, at_most_s: float = 20.0) -> str:
@@ -180,12 +195,12 @@ def _silence(terminal: int, quiet_s: float = 1.0, at_most_s: float = 20.0) -> st
 @pytest.mark.slow
 def test_tab_in_a_real_bash(scripts: dict[str, Path]) -> None:
     bash = ["bash", "--norc", "--noprofile", "-i"]
-    source = f"source {scripts['bash']}\n"
+    source = f"source {scripts['bash']}"
     for line, end in (
         ("synthfactory run generator=ctgan,tv", "generator=ctgan,tvae "),
         ("synthfactory run seed=1 generator.ep", "generator.epochs="),
     ):
-        assert re.sub(r"\x1b\[\?2004[hl]", "", typed(bash, source, f"{line}\t")).endswith(end)
+        assert typed(bash, source, f"{line}\t", end).endswith(end)
 
 
 @pytest.mark.slow
@@ -201,5 +216,5 @@ def test_tab_in_a_real_bash(scripts: dict[str, Path]) -> None:
     ],
 )
 def test_tab_in_a_real_zsh(scripts: dict[str, Path], line: str, end: str) -> None:
-    source = f"autoload -U compinit && compinit -u -D; source {scripts['zsh']}\n"
-    assert typed(["zsh", "-f", "-i"], source, f"{line}\t").endswith(end)
+    source = f"autoload -U compinit && compinit -u -D; source {scripts['zsh']}"
+    assert typed(["zsh", "-f", "-i"], source, f"{line}\t", end).endswith(end)

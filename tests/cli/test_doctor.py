@@ -73,11 +73,20 @@ def test_a_file_in_the_way_is_a_problem_and_the_exit_code_says_so(
 
 
 def test_a_healthy_machine_exits_with_0_and_prints_every_remedy(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    seen: list[Diagnosis] = []
+
+    def noting(runs: Path, key: Path | None = None) -> list[Diagnosis]:
+        # Another look may find a disk that is slower now.
+        seen.extend(examine(runs, key))
+        return seen
+
+    monkeypatch.setattr(doctor, "examine", noting)
     assert main(["doctor", "--runs", str(tmp_path)]) == 0
     told = capsys.readouterr().out
-    for found in examine(tmp_path):
+    assert seen
+    for found in seen:
         assert found.check in told
         assert found.remedy in told
 

@@ -132,7 +132,7 @@ def test_completion_imports_neither_the_generator_nor_torch(shapes: Path, tmp_pa
     paths = [str(tmp_path / "other"), str(shapes), str(Path(__file__).parents[2])]
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:0] = {paths}; {code}"],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert not done.stderr

@@ -20,7 +20,7 @@ def synthfactory(*words: str, cwd: Path | None = None) -> subprocess.CompletedPr
         capture_output=True,
         text=True,
         cwd=cwd,
-        timeout=300,
+        timeout=600,
         check=False,
     )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import Visit
+from chromium import PATIENCE_MS, Visit
 from copied_runs import copy_runs
 from hostile import FORMULA, HOSTILE
 from serving import serving
@@ -181,6 +181,11 @@ def test_a_permalink_shows_what_its_sender_saw(
     browser: Any, made_site: Path, page: str, choices: dict[str, str]
 ) -> None:
     with open_disk(browser, made_site, page) as sender:
+        # Called after the page's own listener, which draws.
+        sender.page.evaluate(
+            "addEventListener('hashchange',"
+            " () => { document.documentElement.dataset.drawn = location.hash; })"
+        )
         for name, value in choices.items():
             field = sender.page.locator(f"form.controls [name={name}]")
             if name == "sort":
@@ -192,7 +197,9 @@ def test_a_permalink_shows_what_its_sender_saw(
                 field.select_option(value)
         last = list(choices)[-1]
         sender.page.wait_for_function(
-            "name => new URLSearchParams(location.hash.slice(1)).has(name)", arg=last
+            "name => new URLSearchParams(location.hash.slice(1)).has(name)"
+            " && document.documentElement.dataset.drawn === location.hash",
+            arg=last,
         )
         seen = sender.page.locator("#main").inner_text()
         address = sender.page.url
@@ -283,13 +290,13 @@ def test_runs_are_compared_with_their_configuration_and_environment(
 
     names = sorted(p.name for p in (made_site / "runs").iterdir() if "people" in p.name)[:3]
     with open_disk(browser, made_site, "compare", "#runs=" + ",".join(names)) as visit:
-        expect(visit.page.locator("#chosen button")).to_have_count(3)
+        expect(visit.page.locator("#chosen button")).to_have_count(3, timeout=PATIENCE_MS)
         visit.page.wait_for_selector("#view td >> text=synthfactory.generators.Bootstrap")
         text = visit.page.locator("#view").inner_text()
         assert "generator._target_" in text
         assert "Environment: what differs" in text
         visit.page.locator("#chosen button").first.click()
-        expect(visit.page.locator("#chosen button")).to_have_count(2)
+        expect(visit.page.locator("#chosen button")).to_have_count(2, timeout=PATIENCE_MS)
         assert names[0] not in visit.page.url
         assert visit.complaints == []
 
@@ -312,10 +319,9 @@ def test_the_keyboard_alone_reaches_pages_choices_and_exports(
         assert {"q", "state", "dataset", "generator"} <= {name for _, _, name in reached}
         visit.page.locator("th[data-sort=fidelity] button").focus()
         visit.page.keyboard.press("Enter")
-        visit.page.wait_for_function("location.hash === '#sort=fidelity'")
-        assert (
-            visit.page.locator("th[data-sort=fidelity]").get_attribute("aria-sort") == "ascending"
-        )
+        sorted_ = visit.page.locator("th[data-sort=fidelity][aria-sort=ascending]")
+        sorted_.wait_for(state="attached")
+        assert visit.page.url.endswith("#sort=fidelity")
 
 
 def test_every_link_within_the_site_leads_somewhere(browser: Any, made_site: Path) -> None:

@@ -234,6 +234,7 @@ def test_the_live_site_follows_a_campaign_and_serves_this_machine_only(
         deadline = time.monotonic() + 240
         while not addresses and time.monotonic() < deadline:
             time.sleep(0.02)
+        assert addresses, "the site was not served"
         base = addresses[0].removesuffix("index.html")
         assert base.startswith("http://127.0.0.1:")
         before = _get(base + "data/stamp.json")
@@ -261,7 +262,7 @@ def test_the_live_site_follows_a_campaign_and_serves_this_machine_only(
 
 def _get(address: str, host: str | None = None) -> bytes:
     request = urllib.request.Request(address, headers={"Host": host} if host else {})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=120) as answer:
         content: bytes = answer.read()
     return content
 

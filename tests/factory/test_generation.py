@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from standing import awaited
 
 from synthfactory import artifacts, certification, generation, generators, interruption, seeds
 from synthfactory.clusters import Local
@@ -126,7 +127,7 @@ def one_leaves(n_orders: int, threads: int) -> Iterator[Workers]:
         first, _ = sorted(workers.client.nthreads())
         workers.client.run(interruption.ask, workers=[first])
         yield Workers(client=workers.client, elastic=True)
-        assert first not in workers.client.nthreads()
+        awaited("the worker gone", lambda: first not in workers.client.nthreads())
 
 
 @pytest.mark.slow
@@ -397,7 +398,7 @@ def test_killed_request_continues_to_the_same_bytes(
     )
     wait_for(lambda: any((tmp_path / "records").glob("*.json")), process)
     os.killpg(process.pid, with_)
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=300)
     if (tmp_path / "manifest.json").exists():
         # On a busy machine the last part may end before the signal is heard.
         assert artifacts.read_json(tmp_path / "manifest.json")["merkleRoot"] == undisturbed
@@ -405,9 +406,8 @@ def test_killed_request_continues_to_the_same_bytes(
     recorded = {path.stem for path in (tmp_path / "records").glob("*.json")}
     before = {name: stamp for name, stamp in stamps(tmp_path).items() if name[:10] in recorded}
     assert before
-    if with_ == signal.SIGKILL:
-        assert len(before) < 3
-    else:
+    # Killed it may have been after its last part, before the manifest.
+    if with_ != signal.SIGKILL:
         assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 75}[with_], told
         assert not unfinished(tmp_path)
     told = run_command(certified_run, tmp_path, "cluster.n_workers=3")

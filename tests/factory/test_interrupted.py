@@ -9,11 +9,11 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
 from stage_files import bytes_of
+from standing import resume_when_asked_to_stop, stopped_fit
 
 from synthfactory.errors import StageError
 from synthfactory.journal import begin_attempt, read_events, write_event
@@ -53,7 +53,7 @@ def test_fit_that_kills_its_process_is_given_up_with_its_reason(
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
-        command(*words), env=environment, capture_output=True, text=True, timeout=300
+        command(*words), env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 1, done.stderr
     (outcome,) = json.loads(done.stdout)
@@ -79,10 +79,10 @@ def test_attempts_that_get_further_are_not_counted(tmp_path: Path) -> None:
 
 
 def test_terminated_command_stops_where_it_can_go_on(people_csv: Path, tmp_path: Path) -> None:
-    words = [f"dataset.path={people_csv}", "generator=tvae", "generator.epochs=700"]
+    words = [f"dataset.path={people_csv}", "generator=tvae", "generator.epochs=400"]
     whole = subprocess.run(
         command(*words, f"paths.runs={tmp_path / 'whole'}"),
-        capture_output=True, text=True, timeout=300,
+        capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert whole.returncode in (0, 3), whole.stderr
     runs = tmp_path / "runs"
@@ -90,17 +90,21 @@ def test_terminated_command_stops_where_it_can_go_on(people_csv: Path, tmp_path:
         command(*words, f"paths.runs={runs}"), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True,
     )  # fmt: skip
-    until = time.monotonic() + 120
-    while not list(runs.glob("*/fit.losses.jsonl")) and time.monotonic() < until:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    output, errors = process.communicate(timeout=120)
+    try:
+        fit = stopped_fit(runs)
+        process.send_signal(signal.SIGTERM)
+        resume_when_asked_to_stop(fit)
+        output, errors = process.communicate(timeout=300)
+    finally:
+        process.kill()
+        process.wait()
     assert process.returncode == 75, errors
     (outcome,) = json.loads(output)
     assert outcome["state"] == "interrupted"
+    assert "it goes on from step" in outcome["reasons"][0]
     assert list(runs.glob("*/fit.checkpoint.safetensors"))
     done = subprocess.run(
-        command(*words, f"paths.runs={runs}"), capture_output=True, text=True, timeout=300
+        command(*words, f"paths.runs={runs}"), capture_output=True, text=True, timeout=600
     )
     assert done.returncode == whole.returncode, done.stderr
     assert bytes_of(runs) == bytes_of(tmp_path / "whole")
@@ -132,7 +136,7 @@ def test_full_disk_loses_nothing_and_the_same_command_goes_on(
     script = ["sh", "-c", textwrap.dedent(FULL), "full", str(runs)]
     done = subprocess.run(
         [unshare, "-rm", *script, *command(*words, f"paths.runs={runs}")],
-        env={**os.environ, "RUNS": str(runs)}, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "RUNS": str(runs)}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode in (0, 3), (done.returncode, done.stdout, done.stderr)
     assert "the disk is full" in done.stdout

@@ -89,7 +89,7 @@ def test_models_trained_together_share_the_cost(people_csv: Path, tmp_path: Path
     orders = [
         Order(
             dataset=Dataset(path=str(people_csv), target="outcome"),
-            generator=TVAE(epochs=2),
+            generator=TVAE(epochs=10),
             evaluation=QUICK,
             threads=1,
             device="cpu",

@@ -27,7 +27,7 @@ from synthfactory.generators import NeuralGenerator, Progress, fit_ensemble, fit
 from synthfactory.generators.ctgan import CTGANTrainer
 from synthfactory.generators.distributed import devices_of, shares_of
 from synthfactory.generators.drawing import Conditions, Deck
-from synthfactory.generators.peers import Peers
+from synthfactory.generators.peers import TIMEOUT, Peers
 from synthfactory.generators.representation import Representation, Rows
 from synthfactory.generators.training import Checkpoint
 from synthfactory.generators.tvae import TVAETrainer
@@ -323,7 +323,8 @@ def test_a_rank_in_trouble_ends_the_fit_with_the_reason(
     started = time.monotonic()
     with pytest.raises(TrainingError, match=message):
         _longer(VAE, 1_000).fit(table, seed=1)
-    assert time.monotonic() - started < 60, "it must not wait for the time limit of an exchange"
+    waited_s = time.monotonic() - started
+    assert waited_s < TIMEOUT.total_seconds() / 2, "it must not wait for an exchange's time limit"
 
 
 @pytest.mark.slow
@@ -346,7 +347,7 @@ def test_the_clock_of_rank_0_ends_the_fit_of_all(table: sf.Table) -> None:
     spec.fit(table, seed=1, callback=seen.append)
     assert len(seen) == 1
     assert 0 < seen[0].step < 10**7
-    assert 0.6 < seen[0].seconds < 20
+    assert 0.6 < seen[0].seconds < 120
 
 
 @pytest.mark.slow
@@ -354,8 +355,10 @@ def test_a_daemon_such_as_a_dask_worker_may_start_ranks(table: sf.Table, tmp_pat
     path = tmp_path / "table.parquet"
     daemon = multiprocessing.get_context("spawn").Process(target=_fit, args=(path,), daemon=True)
     daemon.start()
-    daemon.join(60)
-    assert daemon.exitcode == 0
+    daemon.join(300)
+    code = daemon.exitcode
+    daemon.kill()
+    assert code == 0
 
 
 def _fit(path: Path) -> None:
@@ -394,7 +397,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def _wait_for(look: Callable[[], list[int]], count: int, seconds: float = 60.0) -> list[int]:
+def _wait_for(look: Callable[[], list[int]], count: int, seconds: float = 300.0) -> list[int]:
     until = time.monotonic() + seconds
     while len(found := look()) != count:
         assert time.monotonic() < until, f"expected {count} processes, found {found}"

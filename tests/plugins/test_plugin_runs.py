@@ -48,7 +48,7 @@ class Desk:
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(self.site), *sys.path[1:]])},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
             check=False,
         )
 

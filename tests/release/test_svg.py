@@ -7,7 +7,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthfactory.release import svg
@@ -56,6 +56,7 @@ def test_the_refused_side_follows_the_direction(better: str, left_is_refused: bo
     assert (float(zone[1]) == 10.0) == left_is_refused
 
 
+@settings(deadline=None)
 @given(NUMBERS, NUMBERS, NUMBERS, st.none() | NUMBERS)
 def test_any_interval_stays_inside_its_drawing(
     estimate: float, low: float, high: float, threshold: float | None

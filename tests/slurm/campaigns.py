@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ def synthfactory(*words: str) -> list[str]:
 
 
 def run_on(
-    devcluster: DevCluster, *words: str, timeout_s: float = 400, before: tuple[str, ...] = ()
+    devcluster: DevCluster, *words: str, timeout_s: float = 900, before: tuple[str, ...] = ()
 ) -> list[dict[str, Any]]:
     """Run a command to its end, as a client of the cluster; its outcomes as JSON."""
     done = subprocess.run(
@@ -52,7 +51,7 @@ def submit(devcluster: DevCluster, *words: str) -> str:
         env=devcluster.env,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -74,17 +73,6 @@ def events_of(runs: Path, stage: str, event: str) -> list[dict[str, Any]]:
         for found in read_events(run)
         if (found["stage"], found["event"]) == (stage, event)
     ]
-
-
-def wait_for_step(runs: Path, *, timeout_s: float = 120) -> Path:
-    """The checkpoint of a fit that has begun, once it is there."""
-    until = time.monotonic() + timeout_s
-    while time.monotonic() < until:
-        found = list(runs.glob("*/fit.checkpoint.safetensors"))
-        if found:
-            return found[0]
-        time.sleep(0.1)
-    raise AssertionError(f"expected a checkpoint within {timeout_s} s, found none")
 
 
 def no_debris(runs: Path) -> bool:

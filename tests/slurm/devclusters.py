@@ -21,6 +21,7 @@ PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "scontrol", "sque
 INSTALL = "apt-get install --no-install-recommends slurmctld slurmd slurm-client munge"
 NODES = ("n1", "n2", "n3")
 GPUS_PER_NODE = 4
+MAX_ASKED = 5
 
 Answer = TypeVar("Answer")
 
@@ -95,25 +96,34 @@ class DevCluster:
         return kept | {
             "SLURM_CONF": str(self.folder / "slurm.conf"),
             "OMPI_MCA_btl": "self,tcp",
+            "PMIX_MCA_gds": "hash",
             "OMPI_ALLOW_RUN_AS_ROOT": "1",
             "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
             "DEVCLUSTER_DIR": str(self.folder),
             "DEVCLUSTER_PORT": str(self.port),
         }
 
-    def run(self, *command: str | Path, timeout_s: float = 60, stdin: str | None = None) -> str:
-        """What a command prints that runs as this cluster's client; fails if the command does."""
+    def run(self, *command: str | Path, timeout_s: float = 180, stdin: str | None = None) -> str:
+        """What a command prints that runs as this cluster's client; fails if the command does.
+
+        A question that the controller of a busy machine does not answer in Slurm's five seconds is
+        asked again.
+        """
         words = [str(word) for word in command]
         if self.run_as is not None:
             words = ["runuser", "-u", self.run_as, "--", *words]
-        done = subprocess.run(
-            words,
-            env=self.env,
-            input=stdin or "",
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-        )
+        is_question = command[0] in ("squeue", "sinfo") or "show" in command
+        for _ in range(MAX_ASKED if is_question else 1):
+            done = subprocess.run(
+                words,
+                env=self.env,
+                input=stdin or "",
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+            )
+            if "timed out" not in done.stderr:
+                break
         assert done.returncode == 0, f"{words} ended with {done.returncode}:\n{done.stderr}"
         return done.stdout
 
@@ -144,7 +154,7 @@ class DevCluster:
         return {line.split()[0]: line.split()[1] for line in lines}
 
     def job(self, job_id: str) -> dict[str, str]:
-        """The fields that `scontrol show job` prints, until five minutes after the job's end."""
+        """The fields that `scontrol show job` prints, until an hour after the job's end."""
         line = self.run("scontrol", "--oneliner", "show", "job", job_id).splitlines()[0]
         return dict(re.findall(r"(\S+?)=(.*?)(?=\s+\S+?=|\s*$)", line))
 
@@ -177,7 +187,7 @@ class DevCluster:
         """Cancel every job and wait until the queue is empty."""
         if jobs := self.squeue():
             self.run("scancel", *jobs)
-        eventually("an empty queue", lambda: not self.squeue(), timeout_s=60)
+        eventually("an empty queue", lambda: not self.squeue(), timeout_s=120)
 
     def reset(self) -> None:
         """No jobs, three idle nodes; where that does not come about, a new cluster."""
@@ -194,7 +204,7 @@ class DevCluster:
             self.revive_node(name)
         self.cancel_all()
         for name in NODES:
-            eventually(f"{name} idle", lambda n=name: self.node_state(n) == "idle", timeout_s=60)
+            eventually(f"{name} idle", lambda n=name: self.node_state(n) == "idle", timeout_s=120)
 
     def log(self, n_lines: int = 15) -> str:
         """The last lines of the daemons' logs."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from devclusters import eventually
 
 from synthfactory.clusters import JobRequest, Site, allocation_body, render
 
@@ -53,6 +54,11 @@ fi
 """
 
 
+def await_client(folder: Path) -> None:
+    """Wait until the client says that it works: the script's traps are set before it begins."""
+    eventually("a client at work", (folder / "ready").exists, timeout_s=180)
+
+
 def test_job_with_work_left_is_queued_again_until_it_is_done(
     devcluster: DevCluster, submit: SUBMIT, tmp_path: Path
 ) -> None:
@@ -62,7 +68,7 @@ def test_job_with_work_left_is_queued_again_until_it_is_done(
         cpus_per_task=1,
         walltime_min=7,
     )
-    assert devcluster.wait(job, ENDED, timeout_s=120) == "COMPLETED"
+    assert devcluster.wait(job, ENDED, timeout_s=240) == "COMPLETED"
     seen = (tmp_path / "seen").read_text().splitlines()
     assert len(seen) == 3
     for line in seen:
@@ -76,11 +82,17 @@ def test_job_with_work_left_is_queued_again_until_it_is_done(
 def test_early_signal_that_comes_too_early_leaves_it_to_the_deadline(
     devcluster: DevCluster, submit: SUBMIT, tmp_path: Path
 ) -> None:
-    job = submit(AS_CLIENT + "sleep 12; exit 0", walltime_min=3, signal_lead_s=150)
-    devcluster.wait(job, "RUNNING", timeout_s=30)
-    time.sleep(6)
+    # Slurm itself sends none here: it might come before the script's first line.
+    job = submit(
+        AS_CLIENT + "echo ready >ready\nuntil [ -e go ]; do sleep 0.1; done; exit 0",
+        walltime_min=3,
+        signal_lead_s=None,
+    )
+    await_client(tmp_path)
     devcluster.run("scancel", "--batch", "--signal=USR1", job)
-    assert devcluster.wait(job, ENDED, timeout_s=90) == "COMPLETED"
+    time.sleep(4)  # longer than a signal takes
+    (tmp_path / "go").touch()
+    assert devcluster.wait(job, ENDED, timeout_s=180) == "COMPLETED"
     assert not (tmp_path / "all runs" / ".campaigns" / job / "stop.0").exists()
 
 
@@ -88,14 +100,14 @@ def test_preemption_becomes_the_stop_file_and_the_client_ends_in_its_own_time(
     devcluster: DevCluster, submit: SUBMIT, tmp_path: Path
 ) -> None:
     job = submit(
-        AS_CLIENT + 'until [ -e "$SYNTHFACTORY_STOP_FILE" ]; do sleep 0.2; done\n'
+        AS_CLIENT
+        + 'echo ready >ready\nuntil [ -e "$SYNTHFACTORY_STOP_FILE" ]; do sleep 0.2; done\n'
         "sleep 2; echo stopped >>seen; exit 0",
         walltime_min=10,
     )
-    devcluster.wait(job, "RUNNING", timeout_s=30)
-    time.sleep(3)
+    await_client(tmp_path)
     devcluster.run("scancel", "--batch", "--signal=USR1", job)
-    assert devcluster.wait(job, ENDED, timeout_s=90) == "COMPLETED"
+    assert devcluster.wait(job, ENDED, timeout_s=240) == "COMPLETED"
     assert (tmp_path / "seen").read_text() == "stopped\n"
     assert (tmp_path / "all runs" / ".campaigns" / job / "stop.0").exists()
 
@@ -105,13 +117,13 @@ def test_exit_code_of_the_client_is_the_job_s(
     devcluster: DevCluster, submit: SUBMIT, code: int
 ) -> None:
     job = submit(AS_CLIENT + f"exit {code}")
-    devcluster.wait(job, ENDED, timeout_s=60)
+    devcluster.wait(job, ENDED, timeout_s=240)
     assert devcluster.job(job)["ExitCode"] == f"{code}:0"
 
 
 def test_lost_worker_does_not_end_the_job(devcluster: DevCluster, submit: SUBMIT) -> None:
     job = submit('[ "$SLURM_PROCID" != 2 ] || exit 9\n' + AS_CLIENT + "sleep 3; exit 0")
-    assert devcluster.wait(job, ENDED, timeout_s=60) == "COMPLETED"
+    assert devcluster.wait(job, ENDED, timeout_s=240) == "COMPLETED"
 
 
 def test_job_whose_client_is_killed_is_queued_again(
@@ -120,21 +132,17 @@ def test_job_whose_client_is_killed_is_queued_again(
     job = submit(
         AS_CLIENT + 'echo life >>seen\n[ "${SLURM_RESTART_COUNT:-0}" = 1 ] || kill -KILL $$'
     )
-    assert devcluster.wait(job, ENDED, timeout_s=90) == "COMPLETED"
+    assert devcluster.wait(job, ENDED, timeout_s=240) == "COMPLETED"
     assert (tmp_path / "seen").read_text() == "life\nlife\n"
 
 
 def test_cancelled_job_is_not_queued_again(
     devcluster: DevCluster, submit: SUBMIT, tmp_path: Path
 ) -> None:
-    job = submit(
-        AS_CLIENT + "trap 'sleep 1; exit 75' TERM\necho ready >ready\nwhile :; do sleep 0.1; done"
-    )
-    devcluster.wait(job, "RUNNING", timeout_s=30)
-    while not (tmp_path / "ready").exists():
-        time.sleep(0.1)
+    job = submit(AS_CLIENT + "trap 'exit 75' TERM\necho ready >ready\nwhile :; do sleep 0.1; done")
+    await_client(tmp_path)
     devcluster.run("scancel", job)
-    devcluster.wait(job, "CANCELLED", timeout_s=60)
+    devcluster.wait(job, "CANCELLED", timeout_s=240)
     time.sleep(8)  # longer than the scheduler takes to start what is queued again
     assert devcluster.job(job)["JobState"] == "CANCELLED"
     assert (tmp_path / "all runs" / ".campaigns" / job / "exit.0").read_text() == "75\n"
@@ -150,5 +158,5 @@ def test_task_of_an_array_is_queued_again_alone(
         "--array=0-1",
     )
     for task in ("0", "1"):
-        assert devcluster.wait(f"{job}_{task}", ENDED, timeout_s=120) == "COMPLETED"
+        assert devcluster.wait(f"{job}_{task}", ENDED, timeout_s=240) == "COMPLETED"
     assert sorted((tmp_path / "seen").read_text().splitlines()) == ["0 0 1", "1 0 1", "1 1 1"]

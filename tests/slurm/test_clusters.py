@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import campaigns
@@ -15,6 +16,7 @@ import pytest
 from campaigns import JOBS, SMALL, events_of, run_on, submit, synthfactory
 from devclusters import DevCluster, eventually
 from stage_files import bytes_of
+from standing import awaited, standing_still, stopped_fit
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
@@ -52,7 +54,7 @@ def test_jobs_that_come_and_go(
     )
     assert outcome["state"] in ("certified", "refused")
     assert bytes_of(tmp_path / "runs") == local
-    eventually("all jobs gone", lambda: not devcluster.squeue(), timeout_s=30)
+    eventually("all jobs gone", lambda: not devcluster.squeue(), timeout_s=180)
     (fit,) = events_of(tmp_path / "runs", "fit", "started")
     (split,) = events_of(tmp_path / "runs", "split", "started")
     # A fit runs on a GPU job and the rest on a CPU job; each job has a log of its own.
@@ -66,11 +68,17 @@ def test_jobs_that_come_and_go(
 def test_two_models_share_a_gpu(devcluster: DevCluster, people_csv: Path, tmp_path: Path) -> None:
     devcluster.reset()
     runs = tmp_path / "runs"
-    run_on(
-        devcluster, "run", "--multirun", "cluster=slurm", *JOBS, *order(people_csv, runs),
-        "seed=0,1", "generator.epochs=150", "cluster.max_gpu_jobs=1", "cluster.models_per_gpu=2",
+    words = (
+        "run", "--multirun", "cluster=slurm", *JOBS, *order(people_csv, runs), "seed=0,1",
+        "generator.epochs=150", "cluster.max_gpu_jobs=1", "cluster.models_per_gpu=2",
         "cluster.models_per_fit=1",
     )  # fmt: skip
+    with ThreadPoolExecutor(1) as beside:
+        campaign = beside.submit(run_on, devcluster, *words)
+        # The second worker may be ready long after the first: until then the first fit waits.
+        with standing_still(stopped_fit(runs)):
+            awaited("two fits at once", lambda: len(events_of(runs, "fit", "started")) == 2)
+        campaign.result()
     starts = events_of(runs, "fit", "started")
     ends = events_of(runs, "fit", "committed")
     assert len({event["job"] for event in starts}) == 1
@@ -86,7 +94,7 @@ def test_one_allocation_over_two_nodes(
         devcluster, "site=devcluster", "cluster.nodes=2", "cluster.gpus_per_node=1",
         "cluster.cpu_workers=1", *order(people_csv, tmp_path / "runs"),
     )  # fmt: skip
-    devcluster.wait(job, ENDED, timeout_s=300)
+    devcluster.wait(job, ENDED, timeout_s=600)
     log = (tmp_path / "runs" / ".campaigns" / f"job-{job}.log").read_text()
     assert devcluster.job(job)["ExitCode"] in ("0:0", "3:0"), log
     assert bytes_of(tmp_path / "runs") == local
@@ -127,7 +135,7 @@ def test_ranks_of_mpi(
             f"--chdir={tmp_path}",
             body=script,
         )
-        devcluster.wait(job, ENDED, timeout_s=300)
+        devcluster.wait(job, ENDED, timeout_s=600)
         assert devcluster.job(job)["ExitCode"] in ("0:0", "3:0"), log.read_text()
     assert bytes_of(tmp_path / "runs") == local
 
@@ -147,7 +155,7 @@ def test_sweep_in_the_repository_s_script(
         env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     job = done.stdout.strip()
-    devcluster.wait(job, ENDED, timeout_s=300)
+    devcluster.wait(job, ENDED, timeout_s=600)
     log = (tmp_path / f"synthfactory-{job}.log").read_text()
     assert devcluster.job(job)["ExitCode"] == "3:0", log
     outcomes = json.loads(log[log.index("[\n  {") : log.rindex("]") + 1])
@@ -163,11 +171,11 @@ def test_worker_jobs_that_cannot_work_are_reported_and_not_submitted_for_ever(
             "run", "cluster=slurm", *JOBS, *order(people_csv, tmp_path / "runs"),
             "+site.prologue=[exit 9]",
         ),
-        env=devcluster.env, capture_output=True, text=True, timeout=300,
+        env=devcluster.env, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     assert "ended before they worked" in done.stderr
-    eventually("no job left", lambda: not devcluster.squeue(), timeout_s=30)
+    eventually("no job left", lambda: not devcluster.squeue(), timeout_s=180)
 
 
 def test_submission_that_is_refused_is_reported_in_the_batch_system_s_words(
@@ -175,7 +183,7 @@ def test_submission_that_is_refused_is_reported_in_the_batch_system_s_words(
 ) -> None:
     words = order(people_csv, tmp_path / "runs", "cluster=slurm", "cluster.partition=nowhere")
     done = subprocess.run(
-        synthfactory("run", *words), env=devcluster.env, capture_output=True, text=True, timeout=200
+        synthfactory("run", *words), env=devcluster.env, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 1, done.stderr
     assert "The batch system took no job" in done.stderr
@@ -188,7 +196,7 @@ def test_job_that_the_site_would_not_take_is_refused_before_it_is_submitted(
     words = order(people_csv, tmp_path / "runs", "site=devcluster", "cluster.walltime_min=90")
     for command in (["submit", *words], ["run", "cluster=slurm", *words]):
         done = subprocess.run(
-            synthfactory(*command), env=devcluster.env, capture_output=True, text=True, timeout=120
+            synthfactory(*command), env=devcluster.env, capture_output=True, text=True, timeout=300
         )
         assert done.returncode == 2
         assert "allows 60 minutes, got 90" in done.stderr

@@ -60,19 +60,20 @@ def test_jobs_share_the_work_and_one_goes_on_when_its_worker_is_killed(
         text=True,
     )  # fmt: skip
     try:
-        eventually("two jobs at work", lambda: len(set(jobs(runs, "started"))) == 2, timeout_s=180)
+        eventually("two jobs at work", lambda: len(set(jobs(runs, "started"))) == 2, timeout_s=300)
         victim = min(set(jobs(runs, "started")), key=int)
         worker = worker_of(devcluster, victim)
         assert worker is not None
+        # It commits nothing between the count and its death.
+        worker.suspend()
         before = list(jobs(runs, "committed")).count(victim)
         worker.kill()
-        output, _ = campaign.communicate(timeout=600)
+        output, _ = campaign.communicate(timeout=900)
     finally:
         campaign.kill()
         campaign.wait()
     assert len(json.loads(output)) == N_ORDERS
     committed = list(jobs(runs, "committed"))
-    # One stage more may have been committed before the worker was killed.
-    assert committed.count(victim) > before + 1
+    assert committed.count(victim) > before
     assert len(set(committed)) == 2
     assert min(committed.count(job) for job in set(committed)) >= N_ORDERS

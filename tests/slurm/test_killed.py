@@ -7,8 +7,8 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import campaigns
@@ -21,18 +21,18 @@ from campaigns import (
     run_on,
     submit,
     synthfactory,
-    wait_for_step,
 )
 from devclusters import DevCluster, eventually
 from stage_files import bytes_of
+from standing import CHECKPOINT, resume_when_asked_to_stop, stopped_at_checkpoint
 
 from synthfactory.generators import step_of
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED")
-# A fit that takes a few checkpoints: one is written every five seconds.
-EPOCHS = 1500
+# What is left of a fit after its checkpoint takes longer than a process takes to hear a signal.
+EPOCHS = 500
 
 
 order = functools.partial(campaigns.order, epochs=EPOCHS)
@@ -49,10 +49,21 @@ def undisturbed(
     return bytes_of(runs)
 
 
+@dataclass(frozen=True)
+class Campaign:
+    """The process of the command, and the one that fits: it stands still at its checkpoint."""
+
+    client: subprocess.Popen[str]
+    fit: psutil.Process
+
+    def finish(self, timeout_s: float = 600) -> None:
+        """The command ends well."""
+        _, errors = self.client.communicate(timeout=timeout_s)
+        assert self.client.returncode in (0, 3), errors[-4000:]
+
+
 @pytest.fixture
-def campaign(
-    devcluster: DevCluster, people_csv: Path, tmp_path: Path
-) -> Iterator[subprocess.Popen[str]]:
+def campaign(devcluster: DevCluster, people_csv: Path, tmp_path: Path) -> Iterator[Campaign]:
     """A campaign with jobs that come and go, in the midst of its fit."""
     devcluster.reset()
     process = subprocess.Popen(
@@ -63,11 +74,12 @@ def campaign(
         text=True,
         start_new_session=True,
     )
-    wait_for_step(tmp_path / "runs")
-    yield process
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    try:
+        yield Campaign(process, stopped_at_checkpoint(tmp_path / "runs"))
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def node_of_fit(devcluster: DevCluster, runs: Path) -> str:
@@ -89,76 +101,76 @@ def assert_continued(runs: Path, expected: dict[str, str], restarts: int = 1) ->
         assert "different" not in [event.get("second") for event in committed]
 
 
-def finish(process: subprocess.Popen[str], timeout_s: float = 300) -> None:
-    _, errors = process.communicate(timeout=timeout_s)
-    assert process.returncode in (0, 3), errors[-4000:]
-
-
 def test_node_dies(
-    campaign: subprocess.Popen[str],
+    campaign: Campaign,
     devcluster: DevCluster,
     tmp_path: Path,
     undisturbed: dict[str, str],
 ) -> None:
     devcluster.kill_node(node_of_fit(devcluster, tmp_path / "runs"))
-    finish(campaign)
+    campaign.finish()
     assert_continued(tmp_path / "runs", undisturbed)
 
 
 def test_node_is_lost_but_its_job_runs_on(
-    campaign: subprocess.Popen[str],
+    campaign: Campaign,
     devcluster: DevCluster,
     tmp_path: Path,
     undisturbed: dict[str, str],
 ) -> None:
     node = node_of_fit(devcluster, tmp_path / "runs")
     devcluster.kill_node(node, zombie=True)
-    eventually("the node down", lambda: "down" in devcluster.node_state(node), timeout_s=60)
-    finish(campaign)
+    eventually("the node down", lambda: "down" in devcluster.node_state(node), timeout_s=180)
+    campaign.fit.resume()
+    campaign.finish()
     # Dask still reaches the worker: it finishes, and nothing is made twice.
     assert_continued(tmp_path / "runs", undisturbed, restarts=0)
 
 
 def test_worker_s_job_is_cancelled(
-    campaign: subprocess.Popen[str],
+    campaign: Campaign,
     devcluster: DevCluster,
     tmp_path: Path,
     undisturbed: dict[str, str],
 ) -> None:
     (started,) = events_of(tmp_path / "runs", "fit", "started")
+    # Slurm lets what is stopped go on to hear the signal.
     devcluster.run("scancel", started["job"])
-    finish(campaign)
+    campaign.finish()
     assert_continued(tmp_path / "runs", undisturbed)
 
 
 def test_client_is_killed_and_the_command_repeated(
-    campaign: subprocess.Popen[str],
+    campaign: Campaign,
     devcluster: DevCluster,
     people_csv: Path,
     tmp_path: Path,
     undisturbed: dict[str, str],
 ) -> None:
-    os.killpg(campaign.pid, signal.SIGKILL)
-    campaign.wait()
+    os.killpg(campaign.client.pid, signal.SIGKILL)
+    campaign.client.wait()
+    campaign.fit.resume()
     run_on(devcluster, "run", "cluster=slurm", *JOBS, *order(people_csv, tmp_path / "runs"))
     # The worker may end the fit before it notices that nobody waits for it.
     assert_continued(tmp_path / "runs", undisturbed, restarts=0)
 
 
 def test_client_is_terminated_and_stops_where_it_can_go_on(
-    campaign: subprocess.Popen[str],
+    campaign: Campaign,
     devcluster: DevCluster,
     tmp_path: Path,
     undisturbed: dict[str, str],
 ) -> None:
     runs = tmp_path / "runs"
-    before = step_of(wait_for_step(runs))
-    campaign.terminate()
-    _, errors = campaign.communicate(timeout=120)
-    assert campaign.returncode == 75, errors
-    assert step_of(wait_for_step(runs)) > before
+    (checkpoint,) = runs.glob(f"*/{CHECKPOINT}")
+    before = step_of(checkpoint)
+    campaign.client.terminate()
+    resume_when_asked_to_stop(campaign.fit)
+    _, errors = campaign.client.communicate(timeout=300)
+    assert campaign.client.returncode == 75, errors
+    assert step_of(checkpoint) > before
     assert len(events_of(runs, "fit", "interrupted")) >= 1
-    eventually("no job left", lambda: not devcluster.squeue(), timeout_s=60)
+    eventually("no job left", lambda: not devcluster.squeue(), timeout_s=180)
     outcomes = run_on(devcluster, "resume", str(runs))
     assert len(outcomes) == 1
     assert_continued(runs, undisturbed)
@@ -170,25 +182,27 @@ def test_time_limit_of_an_allocation(
     devcluster.reset()
     job = submit(
         devcluster, "site=devcluster", "cluster.partition=short", "cluster.walltime_min=1",
-        "cluster.gpus_per_node=0", *order(people_csv, tmp_path / "runs", "generator.epochs=30000"),
+        "cluster.gpus_per_node=0",
+        *order(people_csv, tmp_path / "runs", "generator.epochs=1000000"),
     )  # fmt: skip
     runs = tmp_path / "runs"
     eventually(
         "a fit that stopped in time",
         lambda: events_of(runs, "fit", "interrupted"),
-        timeout_s=120,
+        timeout_s=400,
     )
     (interrupted, *_) = events_of(runs, "fit", "interrupted")
     log = Path(interrupted["log"])
-    eventually("a second life", lambda: len(events_of(runs, "fit", "started")) > 1, timeout_s=120)
+    eventually("a second life", lambda: len(events_of(runs, "fit", "started")) > 1, timeout_s=400)
     starts = events_of(runs, "fit", "started")
-    assert (starts[0]["restart"], starts[1]["restart"]) == (None, "1")
+    # On a busy machine the first minute may end before the fit begins.
+    assert int(starts[1]["restart"]) == int(starts[0]["restart"] or 0) + 1
     assert starts[0]["job"] == starts[1]["job"] == job
     said = int(re.search(r"goes on from step (\d+)", interrupted["why"])[1])  # type: ignore[index]
     assert starts[1]["step"] == said
     assert "interrupted" in log.read_text()
     devcluster.run("scancel", job)
-    devcluster.wait(job, ENDED, timeout_s=60)
+    devcluster.wait(job, ENDED, timeout_s=180)
 
 
 def test_preempted_allocation(
@@ -200,10 +214,11 @@ def test_preempted_allocation(
         devcluster, "site=devcluster", "cluster.partition=preempt", "cluster.gpus_per_node=1",
         *order(people_csv, runs),
     )  # fmt: skip
-    wait_for_step(runs)
+    stopped_at_checkpoint(runs)
+    # Before it preempts the job, Slurm lets what is stopped go on to hear the signal.
     other = devcluster.sbatch("-N3", "--exclusive", "-p", "gpu", "-o", "/dev/null", body="sleep 5")
-    devcluster.wait(other, "COMPLETED", timeout_s=90)
-    devcluster.wait(job, ENDED, timeout_s=300)
+    devcluster.wait(other, "COMPLETED", timeout_s=300)
+    devcluster.wait(job, ENDED, timeout_s=600)
     assert_continued(runs, undisturbed)
     assert {event["job"] for event in events_of(runs, "fit", "started")} == {job}
 
@@ -219,20 +234,21 @@ def test_served_rank_of_an_allocation_is_killed(
     devcluster.reset()
     runs = tmp_path / "runs"
     job = submit(devcluster, "site=devcluster", "cluster.gpus_per_node=1", *order(people_csv, runs))
-    wait_for_step(runs)
+    fit = stopped_at_checkpoint(runs)
     victims = [
         process
         for process in psutil.process_iter(["cmdline"])
         if "synthfactory" in (process.info["cmdline"] or [])
         and process.info["cmdline"][0].endswith("python")
+        and str(runs) in " ".join(process.info["cmdline"])
         and process.environ().get("SLURM_JOB_ID") == job
         and process.environ().get("SLURM_PROCID") == str(rank)
-        and str(runs) in " ".join(process.info["cmdline"])
     ]
     assert victims
     for victim in victims:
         victim.kill()
-    devcluster.wait(job, ENDED, timeout_s=300)
+    fit.resume()
+    devcluster.wait(job, ENDED, timeout_s=600)
     # The fit may end before its worker notices: then it is committed, and nothing begins again.
     assert_continued(runs, undisturbed, restarts=0)
     assert {event["restart"] for event in events_of(runs, "decide", "committed")} == {"1"}
@@ -242,14 +258,12 @@ def test_memory_that_is_too_small_stops_the_order_with_its_reason(
     devcluster: DevCluster, people_csv: Path, tmp_path: Path
 ) -> None:
     devcluster.reset()
-    began_s = time.monotonic()
     done = subprocess.run(
         synthfactory(
             "run", "cluster=slurm", *JOBS, *order(people_csv, tmp_path / "runs"),
             "cluster.gpu_job_memory_gb=0.3",
         ),
-        env=devcluster.env, capture_output=True, text=True, timeout=400,
+        env=devcluster.env, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr[-3000:]
     assert "memory" in done.stderr
-    assert time.monotonic() - began_s < 300

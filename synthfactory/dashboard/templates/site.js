@@ -500,7 +500,9 @@
       return button;
     }));
     if (names.length < 2) return;
+    const turn = compare.turn = (compare.turn || 0) + 1;
     await Promise.all(names.map(load));
+    if (turn !== compare.turn) return; // other runs were chosen meanwhile
     const found = names.map((name) => loaded.get(name)).filter(Boolean);
     if (found.length < 2) return;
     const rows = [], head = found.map((item) => item.run);
