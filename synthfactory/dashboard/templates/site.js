@@ -499,8 +499,8 @@
       button.addEventListener("click", () => change({ runs: names.filter((other) => other !== name).join(",") }));
       return button;
     }));
-    if (names.length < 2) return;
     const turn = compare.turn = (compare.turn || 0) + 1;
+    if (names.length < 2) return;
     await Promise.all(names.map(load));
     if (turn !== compare.turn) return; // other runs were chosen meanwhile
     const found = names.map((name) => loaded.get(name)).filter(Boolean);
