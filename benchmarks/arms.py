@@ -190,6 +190,9 @@ ARMS: dict[str, tuple[str, str]] = {
     "mixture": ("mixture", "plain"),
     "spikeless": ("spikeless", "plain"),
     "few": ("few", "plain"),
+    "few last": ("few", "last"),
+    "few average": ("few", "average"),
+    "few base": ("few", "base"),
     "decay": ("decay", "plain"),
     "long": ("long", "plain"),
 }
