@@ -209,6 +209,10 @@ for second in {{1..900}}; do sleep 1; done"""
     high = cluster.sbatch("-p", "gpu", "--gres=gpu:4", "-o", "/dev/null", body="sleep 1")
     cluster.wait(high, "COMPLETED", timeout_s=180)
     eventually("a second start", lambda: "start 1" in lines_of(tmp_path / "low"), timeout_s=180)
+    *first, again = lines_of(tmp_path / "low")
+    # Slurm may say it once more before it kills.
+    assert first[:4] == [*["start 0"] * 3, "warned"]
+    assert (set(first[4:]) | {"warned"}, again) == ({"warned"}, "start 1")
     assert sum(int(cluster.job(job)["Restarts"]) for job in low) == 1
 
 
