@@ -37,6 +37,7 @@ from synthfactory import artifacts
 from synthfactory.accounting.summary import attempts_of
 from synthfactory.journal import STAGES, read_events
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "slurm"))
 from devclusters import DevCluster, temporary_cluster
 

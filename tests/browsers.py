@@ -30,6 +30,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+from waiting import eventually
+
 HERE = Path(__file__).parent
 DEBIAN_PYTHON = Path("/usr/bin/python3")
 TAB, ENTER = "\ue004", "\ue007"
@@ -56,19 +58,8 @@ def missing(engine: str) -> str:
 
 
 def wait_for(what: str, holds: Callable[[], Any]) -> Any:
-    """The first true answer of ``holds``.
-
-    Raises
-    ------
-    TimeoutError
-        Naming ``what``, after `PATIENCE_S` without one.
-    """
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        if found := holds():
-            return found
-        time.sleep(0.02)
-    raise TimeoutError(f"waited {PATIENCE_S:.0f} s for {what}")
+    """The first true answer of ``holds``, within `PATIENCE_S`."""
+    return eventually(what, holds, timeout_s=PATIENCE_S)
 
 
 class Window:

@@ -10,30 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
+from waiting import eventually
 
 from synthfactory import interruption
 from synthfactory.generators.training import CHECKPOINT_S
-from synthfactory.journal import read_events
+from synthfactory.journal import CURVE_FILE, read_events
 
-PATIENCE_S = 300.0
-CURVE, CHECKPOINT = "fit.losses.jsonl", "fit.checkpoint.safetensors"
-
-Answer = TypeVar("Answer")
-
-
-def awaited(what: str, look: Callable[[], Answer], *, timeout_s: float = PATIENCE_S) -> Answer:
-    """The first true answer, looked for fifty times a second; fails after ``timeout_s``."""
-    until = time.monotonic() + timeout_s
-    while not (answer := look()):
-        if time.monotonic() > until:
-            raise AssertionError(f"expected within {timeout_s:.0f} s: {what}; last: {answer!r}")
-        time.sleep(0.02)
-    return answer
+CHECKPOINT = "fit.checkpoint.safetensors"
 
 
 def maker_of(run: Path, stage: str) -> psutil.Process:
@@ -59,7 +46,7 @@ def standing_still(process: psutil.Process) -> Iterator[None]:
 
 def stopped_fit(runs: Path) -> psutil.Process:
     """The process of the only fit, stopped after its first report of losses."""
-    (curve, *_) = awaited("losses of a fit", lambda: list(runs.glob(f"*/{CURVE}")))
+    (curve, *_) = eventually("losses of a fit", lambda: list(runs.glob(f"*/{CURVE_FILE}")))
     process = maker_of(curve.parent, "fit")
     process.suspend()
     return process
@@ -73,7 +60,7 @@ def stopped_at_checkpoint(runs: Path) -> psutil.Process:
     process = stopped_fit(runs)
     time.sleep(CHECKPOINT_S[0])
     process.resume()
-    awaited("a checkpoint", lambda: list(runs.glob(f"*/{CHECKPOINT}")))
+    eventually("a checkpoint", lambda: list(runs.glob(f"*/{CHECKPOINT}")))
     process.suspend()
     return process
 
@@ -81,7 +68,7 @@ def stopped_at_checkpoint(runs: Path) -> psutil.Process:
 def resume_when_asked_to_stop(process: psutil.Process) -> None:
     """Let a stopped worker go on once its campaign asks it to stop: it sees that at once."""
     stop_file = Path(process.environ()[interruption.STOP_FILE_VARIABLE])
-    awaited(f"the file {stop_file.name}", stop_file.exists)
+    eventually(f"the file {stop_file.name}", stop_file.exists)
     # It looks once a second.
     time.sleep(interruption.LOOK_EVERY_S)
     process.resume()

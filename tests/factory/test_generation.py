@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from standing import awaited
+from waiting import eventually
 
 from synthfactory import artifacts, certification, generation, generators, interruption, seeds
 from synthfactory.clusters import Local
@@ -127,7 +127,7 @@ def one_leaves(n_orders: int, threads: int) -> Iterator[Workers]:
         first, _ = sorted(workers.client.nthreads())
         workers.client.run(interruption.ask, workers=[first])
         yield Workers(client=workers.client, elastic=True)
-        awaited("the worker gone", lambda: first not in workers.client.nthreads())
+        eventually("the worker gone", lambda: first not in workers.client.nthreads())
 
 
 @pytest.mark.slow

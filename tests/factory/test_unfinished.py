@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from people import LENIENT, make_people
 from stage_files import bytes_of
-from standing import awaited
+from waiting import eventually
 
 import synthfactory as sf
 from synthfactory import artifacts, campaign, factory, history, interruption
@@ -217,7 +217,7 @@ def test_long_silence_is_no_death(tmp_path: Path) -> None:
 
     first = written()
     with report.beating(every_s=0.05):
-        awaited("a sign of life", lambda: written() > first)
+        eventually("a sign of life", lambda: written() > first)
     last = written()
     time.sleep(0.3)
     assert written() == last, "it beats no longer than the block lasts"

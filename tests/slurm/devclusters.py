@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import re
@@ -10,11 +11,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+
+import waiting
 
 SCRIPT = Path(__file__).resolve().parents[2] / "slurm" / "devcluster" / "devcluster"
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "scontrol", "squeue")
@@ -22,8 +24,6 @@ INSTALL = "apt-get install --no-install-recommends slurmctld slurmd slurm-client
 NODES = ("n1", "n2", "n3")
 GPUS_PER_NODE = 4
 MAX_ASKED = 5
-
-Answer = TypeVar("Answer")
 
 
 def missing_programs() -> list[str]:
@@ -51,14 +51,8 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def eventually(what: str, ask: Callable[[], Answer], *, timeout_s: float) -> Answer:
-    """The first true answer of `ask`, asked ten times a second; fails after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
-    while not (answer := ask()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"expected within {timeout_s} s: {what}; last answer: {answer!r}")
-        time.sleep(0.1)
-    return answer
+# Slurm is asked by a program of its own each time.
+eventually = functools.partial(waiting.eventually, every_s=0.1)
 
 
 @dataclass(frozen=True)

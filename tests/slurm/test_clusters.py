@@ -16,7 +16,7 @@ import pytest
 from campaigns import JOBS, SMALL, events_of, run_on, submit, synthfactory
 from devclusters import DevCluster, eventually
 from stage_files import bytes_of
-from standing import awaited, standing_still, stopped_fit
+from standing import standing_still, stopped_fit
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
@@ -77,7 +77,11 @@ def test_two_models_share_a_gpu(devcluster: DevCluster, people_csv: Path, tmp_pa
         campaign = beside.submit(run_on, devcluster, *words)
         # The second worker may be ready long after the first: until then the first fit waits.
         with standing_still(stopped_fit(runs)):
-            awaited("two fits at once", lambda: len(events_of(runs, "fit", "started")) == 2)
+            eventually(
+                "two fits at once",
+                lambda: len(events_of(runs, "fit", "started")) == 2,
+                timeout_s=300,
+            )
         campaign.result()
     starts = events_of(runs, "fit", "started")
     ends = events_of(runs, "fit", "committed")
