@@ -296,9 +296,9 @@ def test_up_restarts_a_controller_and_the_job_has_gone_on(
     cluster.up()
 
 
-def left_running(folder: Path) -> list[str]:
-    """Command lines of processes whose environment or log belongs to a cluster."""
-    mark = str(folder).encode()
+def left_running(path: Path) -> list[str]:
+    """Command lines of processes that name a file, or one below a folder, or have it open."""
+    mark = str(path).encode()
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         if int(process.name) == os.getpid():
@@ -306,7 +306,7 @@ def left_running(folder: Path) -> list[str]:
         try:
             files = [str(file.readlink()) for file in (process / "fd").iterdir()]
             if mark in (process / "environ").read_bytes() or any(
-                file.startswith(f"{folder}/") for file in files
+                file == str(path) or file.startswith(f"{path}/") for file in files
             ):
                 found.append((process / "cmdline").read_text())
         except (FileNotFoundError, PermissionError, ProcessLookupError):
@@ -412,6 +412,8 @@ def test_cluster_ends_with_the_process_that_it_was_started_for(short_folder: Pat
     owner = subprocess.Popen(["sleep", "900"])
     cluster.run(cluster.script, "up", "--while", str(owner.pid))
     assert cluster.node_state("n1") == "idle"
+    # It waits without a child, which a `down` at the wrong moment would leave behind.
+    assert len(left_running(cluster.folder / "log/watcher.log")) == 1
     owner.kill()
     owner.wait()
     eventually("nothing left", lambda: not left_running(cluster.folder), timeout_s=180)
