@@ -410,10 +410,12 @@ def test_user_without_root_runs_jobs_on_each_node_and_takes_all_of_it_down(
 def test_cluster_ends_with_the_process_that_it_was_started_for(short_folder: Path) -> None:
     cluster = DevCluster(short_folder / "state", port=free_ports(4))
     owner = subprocess.Popen(["sleep", "900"])
-    cluster.run(cluster.script, "up", "--while", str(owner.pid))
-    assert cluster.node_state("n1") == "idle"
-    # It waits without a child, which a `down` at the wrong moment would leave behind.
-    assert len(left_running(cluster.folder / "log/watcher.log")) == 1
-    owner.kill()
-    owner.wait()
+    try:
+        cluster.run(cluster.script, "up", "--while", str(owner.pid))
+        assert cluster.node_state("n1") == "idle"
+        # It waits without a child, which a `down` at the wrong moment would leave behind.
+        assert len(left_running(cluster.folder / "log/watcher.log")) == 1
+    finally:
+        owner.kill()
+        owner.wait()
     eventually("nothing left", lambda: not left_running(cluster.folder), timeout_s=180)
