@@ -24,7 +24,7 @@ run: $(VENV)/.package ## a certified synthetic version of the embedded Adult tab
 test: $(VENV)/.dev $(VALIDATORS)/.ready ## everything that the tests need, then the tests: quick ones first
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/setup.sh
 	$(BIN)/python -m pytest -m "not slow and not browser and not parity"
-	$(BIN)/python -m pytest -m "(slow or browser) and not parity"
+	$(BIN)/python -m pytest -m "(slow or browser) and not parity" --reruns 1
 	$(MAKE) interop parity
 
 interop: $(SDV)/.ready ## the tests beside SDV and ctgan (Business Source Licence), in an environment of their own

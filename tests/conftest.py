@@ -24,6 +24,16 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 VALIDATORS = SHARED.with_name("validators")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell what failed at first where `--reruns` tried again: that is a fault, too."""
+    again = terminalreporter.getreports("rerun")
+    if again:
+        terminalreporter.section("FAILED AT FIRST, AND TRIED AGAIN", red=True, bold=True)
+    for report in again:
+        terminalreporter.section(report.nodeid, sep="_", red=True)
+        terminalreporter.line(report.longreprtext)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of further real tables, which lies beside a developer's checkout."""
