@@ -4,6 +4,7 @@ consists.
     python benchmarks/first_fit.py compile     # seconds of the first fit after an installation
     python benchmarks/first_fit.py loops       # TVAE's compiled loops beside plain operations
     python benchmarks/first_fit.py operations  # operations of a step, and bare matrix products
+    python benchmarks/first_fit.py course      # a step as the fit goes on, and tiny numbers left
     python benchmarks/first_fit.py waiting     # OMP_WAIT_POLICY: steps beside busy processes
     python benchmarks/first_fit.py rare        # merge_rare, by rows
 
@@ -36,6 +37,7 @@ import synthfactory as sf
 from synthfactory.artifacts import read_json, write_json
 from synthfactory.generators import NeuralGenerator
 from synthfactory.generators.drawing import Deck
+from synthfactory.generators.flat import Adam
 from synthfactory.generators.precision import using_precision
 from synthfactory.generators.representation import Representation
 from synthfactory.generators.training import Runner, find_device, using_threads
@@ -51,7 +53,7 @@ MODELS: dict[str, NeuralGenerator] = {
     "CTGAN": sf.CTGAN(batch_size=500),
     "TVAE": sf.TVAE(batch_size=500),
 }
-CALLS = 20
+CALLS, THOUSAND = 20, 1_000
 LEAST_S = 0.1
 FIT = """
 import sys, time
@@ -225,6 +227,38 @@ def _flop(a: torch.Tensor, b: torch.Tensor) -> float:
     return 2.0 * a.shape[1] * a.shape[2] * b.shape[2]
 
 
+def course(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """A step in each thousand of a fit's first 8,000, with `Adam.tidy` and without."""
+    tidy = Adam.tidy
+    for name, is_tidied in itertools.product(MODELS, (True, False)):
+        Adam.tidy = tidy if is_tidied else lambda *_: None  # type: ignore[method-assign]
+        try:
+            with trainer_of(MODELS[name], options.threads) as trainer:
+                run, taken = Runner(trainer), []
+                for first in range(0, 8 * THOUSAND, THOUSAND):
+                    began_s = time.perf_counter()
+                    for step in range(first, first + THOUSAND):
+                        run(step, 1)
+                    taken.append(round(time.perf_counter() - began_s, 3))
+                n_tiny = sum(_count_tiny(tensor) for tensor in trainer.tensors.values())
+        finally:
+            Adam.tidy = tidy  # type: ignore[method-assign]
+        yield {
+            "model": name,
+            "threads": options.threads,
+            "is_tidied": is_tidied,
+            "step_ms": taken,
+            "tiny_numbers": n_tiny,
+        }
+
+
+def _count_tiny(tensor: torch.Tensor) -> int:
+    """Numbers of float32 that are not 0 and below its normal ones."""
+    if tensor.dtype != torch.float32:
+        return 0
+    return int(((tensor != 0.0) & (tensor.abs() < torch.finfo(torch.float32).tiny)).sum())
+
+
 def waiting(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """TVAE's steps per second with the threads' two ways of waiting, beside busy processes."""
     for others in dict.fromkeys((0, options.others)):
@@ -286,6 +320,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Iterator[dict[str, Any]]]] = {
     "compile": compile_,
     "loops": loops,
     "operations": operations,
+    "course": course,
     "waiting": waiting,
     "steps": steps,
     "rare": rare,

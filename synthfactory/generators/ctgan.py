@@ -266,6 +266,8 @@ class CTGANTrainer(NeuralTrainer):
 
     def prepare(self, step: int) -> None:
         """Draw the chance of the next block, and look up its rows."""
+        self._generator_adam.tidy(step)
+        self._critic_adam.tidy(step)
         self._noise.fill()
         self._picks.prepare(self._noise.uniform)
 

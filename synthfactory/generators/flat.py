@@ -18,6 +18,10 @@ from synthfactory.generators.fusing import GpuLoops, Loops
 
 ALIGNMENT = 16
 EPSILON = 1e-8
+# How often `Adam.tidy` looks, and the least that stays: of weights and means of gradients, and of
+# squares, whose root is added to EPSILON.
+TIDY_STEPS = 32
+LEAST, LEAST_SQUARE = 1e-20, 1e-30
 
 
 class Flat:
@@ -196,6 +200,23 @@ class Adam:
             epsilon=EPSILON,
             average=None if average is None else (average.values, average.done, average.most),
         )
+
+    def tidy(self, step: int) -> None:
+        """Before some steps, make 0 of what is next to nothing: weights of units that nobody uses,
+        which decay again and again, and what is left of their gradients.
+
+        Below float32's normal numbers a processor computes up to a hundred times slower: a few
+        hundred such weights double the time of a long fit's matrix products.  A GPU does not.
+        """
+        if step % TIDY_STEPS or self._steps.is_cuda:
+            return
+        tiny = [(self._flat.values, LEAST), (self._means, LEAST), (self._squares, LEAST_SQUARE)]
+        if self._average is not None:
+            tiny.append((self._average.values, LEAST))
+        for tensor, least in tiny:
+            # Writes 0 for what is not beyond `least`; what is no number stays none.
+            torch.ops.aten.hardshrink.out(tensor, least, out=tensor)
+        self._flat.refresh()
 
     def slow_down(self, factor: float) -> None:
         """Multiply the learning rate."""

@@ -232,6 +232,7 @@ class TVAETrainer(NeuralTrainer):
 
     def prepare(self, step: int) -> None:
         """Draw the chance of the next block, and look up its rows."""
+        self._adam.tidy(step)
         self._noise.fill()
         self._batches.prepare(step)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import synthfactory as sf
 
@@ -22,6 +23,11 @@ SMALL_GAN = sf.CTGAN(
 SMALL_VAE = sf.TVAE(
     epochs=2, batch_size=100, embedding_dim=16, encoder_dims=(32,), decoder_dims=(32,)
 )
+
+
+def n_slow(numbers: torch.Tensor) -> int:
+    """How many a processor is slow with: below the normal ones of float32, and not 0."""
+    return int(((numbers != 0.0) & (numbers.abs() < torch.finfo(torch.float32).tiny)).sum())
 
 
 def as_table(frame: pd.DataFrame, folder: Path, **declared: Any) -> sf.Table:

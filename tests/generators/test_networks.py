@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from synthfactory.generators.adversarial import FusedCritic, FusedResidual
 from synthfactory.generators.calibration import _bundles, _shifts, logit_shift
 from synthfactory.generators.features import Features, Heads
-from synthfactory.generators.flat import Adam, Flat
+from synthfactory.generators.flat import ALIGNMENT, TIDY_STEPS, Adam, Average, Flat
 from synthfactory.generators.fusing import ProcessorLoops
 from synthfactory.generators.layout import EMBEDDING, Layout
 from synthfactory.generators.networks import (
@@ -311,6 +311,25 @@ def test_adam_is_adam() -> None:
         ours.step()
         theirs.step()
     torch.testing.assert_close(flat.values, parameter.detach())
+
+
+def test_what_is_next_to_nothing_becomes_nothing_in_time() -> None:
+    flat = _random({"a": (4, 3)})
+    used, unused = flat.values[:-ALIGNMENT].clone(), flat.values[-ALIGNMENT:]
+    average = Average(flat.values.clone(), torch.zeros(()), 0.9)
+    adam = Adam(flat, lr=0.0, betas=(0.5, 0.9), average=average)
+    tensors = (flat.values, average.values, *(adam.state[name] for name in ("means", "squares")))
+    for tensor in tensors:
+        tensor[-ALIGNMENT:] = torch.tensor([1e-40, -1e-31]).repeat(ALIGNMENT // 2)
+    flat.values[0] = used[0] = torch.nan
+    for step in range(1, TIDY_STEPS):
+        adam.tidy(step)
+    assert unused.all()
+    adam.tidy(TIDY_STEPS)
+    for tensor in tensors:
+        assert not tensor[-ALIGNMENT:].any()
+    assert torch.equal(flat.values[1:-ALIGNMENT], used[1:])
+    assert flat.values[0].isnan()
 
 
 def test_a_member_draws_the_same_numbers_whoever_trains_beside_it() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from generators.examples import SMALL_GAN, SMALL_VAE, as_table, mixed
+from generators.examples import SMALL_GAN, SMALL_VAE, as_table, mixed, n_slow
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -17,6 +17,7 @@ import synthfactory as sf
 from synthfactory.errors import OrderError, TrainingError
 from synthfactory.generators import NeuralGenerator, Progress, fit_ensemble, training
 from synthfactory.generators.drawing import Conditions, Deck
+from synthfactory.generators.flat import Adam
 from synthfactory.generators.neural import NeuralTrainer, fit_tables
 from synthfactory.generators.representation import Representation
 from synthfactory.generators.training import Checkpoint, Runner, Trainer, train, using_threads
@@ -371,6 +372,29 @@ def test_compiled_loops_follow_the_plain_operations(
     torch.testing.assert_close(compiled.losses, plain.losses, rtol=1e-3, atol=1e-3)
     kinds = {type(trainer._latent).__name__ for trainer in (compiled, plain)}
     assert kinds == {"FusedLatent", "Latent"}, "two ways are compared"
+
+
+@BY_NAME
+def test_long_fits_keep_to_numbers_that_a_processor_is_fast_with(
+    spec: NeuralGenerator, table: sf.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What belongs to a unit that nobody uses decays: its weights, and moments of gradients."""
+
+    def n_left() -> int:
+        trainer = _trainer(spec, [table], [0])
+        flat = trainer.generator if spec is SMALL_GAN else trainer.flat
+        unused = "layer.0.bias" if spec is SMALL_GAN else "encoder.0.bias"
+        flat.value[unused][:, 0] = -1e3
+        with using_threads(1):
+            for step in range(2_500):
+                trainer.prepare(step)
+                trainer.step(0)
+        means = (value for name, value in trainer.tensors.items() if "means" in name)
+        return sum(n_slow(tensor) for tensor in (flat.values, *means))
+
+    assert n_left() == 0
+    monkeypatch.setattr(Adam, "tidy", lambda *_: None)
+    assert n_left() > 0, "otherwise there are some"
 
 
 def test_bf16_learns_what_float32_learns(tmp_path: Path) -> None:

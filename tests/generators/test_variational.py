@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from generators.examples import n_slow
 
 from synthfactory.generators._kernels import arithmetic
 from synthfactory.generators.drawing import Batch, Batches, Deck
@@ -143,6 +144,19 @@ def test_far_logits_have_a_finite_loss() -> None:
     expected = _likelihood(layout, logits[0], sigma[0], batches[0], 0)
     torch.testing.assert_close(loss[0], expected)
     assert torch.isfinite(d_logits).all()
+
+
+def test_a_small_share_leads_to_no_number_that_a_processor_is_slow_with() -> None:
+    layout = _layout()
+    _, batches = _batches(layout)
+    batches.prepare(0)
+    sigma = torch.ones(MEMBERS, layout.n_numeric)
+    logits = 20.0 * torch.randn(MEMBERS, layout.width, N_ROWS, generator=_stream(1))
+    learner = FusedLikelihood(layout, logits, sigma, torch.empty_like(sigma), 1e-3)
+    _, d_logits = learner.learn(batches[0])
+    shares = torch.softmax(logits[:, layout.starts[4] :], dim=1)
+    assert n_slow(shares * 1e-3), "there would be some"
+    assert not n_slow(d_logits)
 
 
 def test_exponential_and_logarithm_are_exact_to_their_last_bits() -> None:

@@ -25,12 +25,12 @@ from synthfactory.generators._kernels.arithmetic import (
     folded_sum,
     logarithm,
     number_of,
+    share_of,
     stored,
 )
 
 _LEAST = FLOAT(1e-20)
 _LOWEST = FLOAT(-3e38)
-_VANISHING = FLOAT(-87.0)
 _LEAST_NORM = FLOAT(1e-12)
 _REAL, _FAKE, _BETWEEN = 0, 1, 2
 
@@ -101,9 +101,7 @@ def draw_rows(
             for w in range(first, last):
                 share_B = shares_KVB[k, w - n_numeric]
                 for b in range(n_rows):
-                    below = share_B[b] - highest_B[b]
-                    # Exactly 0 for codes that a member does not have: Adam makes much of little.
-                    share = ZERO if below < _VANISHING else exponential(below)
+                    share = share_of(share_B[b] - highest_B[b])
                     share_B[b] = share
                     sums_B[b] += share
             for b in range(n_rows):
@@ -202,7 +200,7 @@ def follow(
                 highest = logit if logit > highest else highest
             whole = ZERO
             for level in range(size):
-                powers[level] = exponential(powers[level] - highest)
+                powers[level] = share_of(powers[level] - highest)
                 whole += powers[level]
             share = scale / whole
             for level in range(size):

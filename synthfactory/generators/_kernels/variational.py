@@ -18,6 +18,7 @@ from synthfactory.generators._kernels.arithmetic import (
     ZERO,
     exponential,
     logarithm,
+    share_of,
     sum_of,
 )
 
@@ -109,7 +110,7 @@ def learn_codes(
             for w in range(first, last):
                 row_B, share_B = logits_KWB[k, w], d_logits_KWB[k, w]
                 for b in range(n_rows):
-                    share = exponential(row_B[b] - highest_B[b])
+                    share = share_of(row_B[b] - highest_B[b])
                     share_B[b] = share
                     sums_B[b] += share
             start = (k * n_spans + span) * n_rows
