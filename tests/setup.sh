@@ -24,6 +24,8 @@ need slurmd slurmd
 need sinfo slurm-client
 need munged munge
 need mpirun openmpi-bin
+# Slurm opens PMIx by the name that only the development package has.
+[ -n "$(ls /usr/lib/*/pmix2/lib/libpmix.so 2>/dev/null)" ] || packages="$packages libpmix-dev"
 need zsh zsh
 need fish fish
 

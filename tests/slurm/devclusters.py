@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import waiting
 
 SCRIPT = Path(__file__).resolve().parents[2] / "slurm" / "devcluster" / "devcluster"
@@ -120,6 +121,15 @@ class DevCluster:
                 break
         assert done.returncode == 0, f"{words} ended with {done.returncode}:\n{done.stderr}"
         return done.stdout
+
+    def expect_pmix(self) -> None:
+        """Skip the test where Slurm cannot start ranks of MPI by itself."""
+        tried = subprocess.run(
+            ["srun", "--mpi=pmix", "true"],
+            env=self.env, capture_output=True, text=True, timeout=180,
+        )  # fmt: skip
+        if "can not load PMIx library" in tried.stderr:
+            pytest.skip("needs PMIx for Slurm; on Debian or Ubuntu: apt-get install libpmix-dev")
 
     def up(self) -> None:
         """Start what isn't running, wait for the three nodes; it never outlives this process."""

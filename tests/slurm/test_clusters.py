@@ -128,6 +128,7 @@ def test_ranks_of_mpi(
     if launcher == "mpirun":
         run_on(devcluster, "run", *words, before=("mpirun", "--oversubscribe", "-n", "4"))
     else:
+        devcluster.expect_pmix()
         script = f"srun --mpi=pmix {' '.join(synthfactory('run', *words))}"
         log = tmp_path / "log"
         job = devcluster.sbatch(

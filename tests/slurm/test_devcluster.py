@@ -138,6 +138,8 @@ def test_mpi_ranks_meet_across_nodes(cluster: DevCluster, tmp_path: Path, launch
     pytest.importorskip("mpi4py")
     if shutil.which("mpirun") is None:
         pytest.skip("needs an MPI; on Debian or Ubuntu: apt-get install openmpi-bin")
+    if launcher != "mpirun":
+        cluster.expect_pmix()
     script = tmp_path / "rank.py"
     script.write_text(
         """import os
