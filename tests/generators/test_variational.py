@@ -58,6 +58,12 @@ def _batches(layout: Layout, block: int = 1) -> tuple[Deck, Batches]:
     return deck, Batches(deck, layout, N_ROWS, list(range(layout.n_members)), block)
 
 
+def _first_batch(layout: Layout) -> Batch:
+    _, batches = _batches(layout)
+    batches.prepare(0)
+    return batches[0]
+
+
 @pytest.mark.parametrize("sort", [Latent, FusedLatent])
 def test_the_latent_point_equals_automatic_differentiation(sort: type[Latent]) -> None:
     n_latent = 5
@@ -87,9 +93,7 @@ def test_the_latent_point_equals_automatic_differentiation(sort: type[Latent]) -
 @pytest.mark.parametrize("sort", [Likelihood, FusedLikelihood])
 def test_the_likelihood_equals_automatic_differentiation(sort: type[Likelihood]) -> None:
     layout, factor = _layout(), 2.0
-    _, batches = _batches(layout)
-    batches.prepare(0)
-    batch = batches[0]
+    batch = _first_batch(layout)
     logits = torch.randn(MEMBERS, layout.width, N_ROWS, generator=_stream(1)) + layout.absences()
     sigma = 0.1 + torch.rand(MEMBERS, layout.n_numeric, generator=_stream(2))
     d_sigma = torch.full_like(sigma, 7.0)
@@ -109,15 +113,14 @@ def test_the_likelihood_equals_automatic_differentiation(sort: type[Likelihood])
 @pytest.mark.parametrize("sort", [Likelihood, FusedLikelihood])
 def test_what_is_no_number_stays_none(sort: type[Likelihood]) -> None:
     layout = _layout()
-    _, batches = _batches(layout)
-    batches.prepare(0)
+    batch = _first_batch(layout)
     sigma = torch.ones(MEMBERS, layout.n_numeric)
     for row in (0, layout.starts[2] + 1):
         logits = torch.zeros(MEMBERS, layout.width, N_ROWS)
         logits[1, row, 5] = math.nan
         learner = sort(layout, logits, sigma, torch.empty_like(sigma), 2.0)
-        loss, d_logits = learner.learn(batches[0])
-        present = row or bool(batches[0].present_KMB[1, 0, 5])
+        loss, d_logits = learner.learn(batch)
+        present = row or bool(batch.present_KMB[1, 0, 5])
         assert torch.isnan(d_logits[1, :, 5]).any() or not present
         assert torch.isnan(loss).tolist() == [False, bool(present), False]
 
@@ -134,26 +137,24 @@ def test_a_point_that_is_no_number_is_told(sort: type[Latent], row: int) -> None
 
 def test_far_logits_have_a_finite_loss() -> None:
     layout = _layout()
-    _, batches = _batches(layout)
-    batches.prepare(0)
+    batch = _first_batch(layout)
     sigma = torch.ones(MEMBERS, layout.n_numeric)
     logits = 1e4 * torch.randn(MEMBERS, layout.width, N_ROWS, generator=_stream(1))
     loss, d_logits = FusedLikelihood(layout, logits, sigma, torch.empty_like(sigma), 1.0).learn(
-        batches[0]
+        batch
     )
-    expected = _likelihood(layout, logits[0], sigma[0], batches[0], 0)
+    expected = _likelihood(layout, logits[0], sigma[0], batch, 0)
     torch.testing.assert_close(loss[0], expected)
     assert torch.isfinite(d_logits).all()
 
 
 def test_a_small_share_leads_to_no_number_that_a_processor_is_slow_with() -> None:
     layout = _layout()
-    _, batches = _batches(layout)
-    batches.prepare(0)
+    batch = _first_batch(layout)
     sigma = torch.ones(MEMBERS, layout.n_numeric)
     logits = 20.0 * torch.randn(MEMBERS, layout.width, N_ROWS, generator=_stream(1))
     learner = FusedLikelihood(layout, logits, sigma, torch.empty_like(sigma), 1e-3)
-    _, d_logits = learner.learn(batches[0])
+    _, d_logits = learner.learn(batch)
     shares = torch.softmax(logits[:, layout.starts[4] :], dim=1)
     assert n_slow(shares * 1e-3), "there would be some"
     assert not n_slow(d_logits)
